@@ -1,0 +1,105 @@
+"""The arguments of a tool call as a request model, or one error that names every wrong field and no value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from cams_mcp.errors import InvalidArguments
+from cams_mcp.models import Operation, RequestT, ResponseT
+
+_SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+"""Names that may be repeated in an error. Anything else in the place of a name could be somebody's address."""
+
+MOST_RANGES = 12
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not an argument of this tool",
+    "string_type": "must be a string (put numbers in quotes)",
+    "string_too_short": "must not be empty",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a whole number of usual size",
+    "list_type": "must be an array",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have at least {min_length} item",
+    "too_long": "must have at most {max_length} items; send the rest in further calls",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def parse_arguments(
+    operation: Operation[RequestT, ResponseT], arguments: Mapping[str, Any], more: Iterable[str] = ()
+) -> RequestT:
+    """Validate. `more` names the tool's arguments that are not the operation's own, for the error about unknown ones.
+
+    Raises:
+        InvalidArguments: one line per wrong field, equal ones of many users on one line.
+    """
+    try:
+        return operation.request.model_validate(dict(arguments))
+    except ValidationError as error:
+        known = [*operation.request.model_fields, *more]
+        raise InvalidArguments(
+            operation.name, _problems(error.errors(include_input=False, include_url=False), known)
+        ) from None
+
+
+def _problems(details: list[ErrorDetails], known: list[str]) -> list[str]:
+    places: dict[tuple[str, str], list[int]] = {}
+    for detail in details:
+        path, row = _path(detail["loc"])
+        places.setdefault((path, _words(detail, known if len(detail["loc"]) == 1 else [])), []).append(row)
+    return [f"{path.replace('[]', f'[{_ranges(rows)}]')}: {words}" for (path, words), rows in places.items()]
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[str, int]:
+    """`("users", 3, "email")` as `("users[].email", 3)`."""
+    path, row = "", -1
+    for part in loc:
+        if isinstance(part, int):
+            path, row = f"{path}[]", part
+        else:
+            name = part if _SHOWABLE.fullmatch(part) else "(a name not shown)"
+            path = f"{path}.{name}" if path else name
+    return path or "arguments", row
+
+
+def _words(detail: ErrorDetails, known: list[str]) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    template = _WORDS.get(kind)
+    if template is None:
+        return detail["msg"] if kind in _OWN else "is not valid"
+    words = template.format(**context)
+    if kind == "extra_forbidden" and known:
+        words += f" (it takes {', '.join(known)})"
+    return words
+
+
+_OWN = frozenset({"json_text", "one_of", "time", "email", "phone", "user", "users"})
+"""Kinds of error that this package words itself; pydantic's own words could repeat a value."""
+
+
+def _ranges(rows: list[int]) -> str:
+    """`[0, 1, 2, 7]` as `0-2,7`."""
+    spans: list[tuple[int, int]] = []
+    for row in sorted(set(rows)):
+        if spans and row == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], row)
+        else:
+            spans.append((row, row))
+    shown = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:MOST_RANGES])
+    left = sum(b - a + 1 for a, b in spans[MOST_RANGES:])
+    return f"{shown} and {left} more" if left else shown

@@ -1,0 +1,34 @@
+"""The tools as clients list them, made beforehand.
+
+Making five tools from their models costs a twentieth of the server's start, and nothing else at start needs the models.
+So `tools.json` beside this file holds the definitions; it is also where a change of a model shows in review. After
+changing a model run `python -m cams_mcp.catalog`; a test fails until then.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mcp_types as types
+
+SNAPSHOT = Path(__file__).with_name("tools.json")
+
+
+def list_tools(*, read_only: bool = False) -> list[types.Tool]:
+    """The definitions, in the order of listing; with `read_only` without the tools that write."""
+    stored = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    return [types.Tool.model_validate(tool) for tool in stored if not read_only or tool["annotations"]["readOnlyHint"]]
+
+
+def render() -> str:
+    """The text of `tools.json` for the operations as they are."""
+    from cams_mcp.operations import OPERATIONS  # noqa: PLC0415 - only to make the snapshot
+    from cams_mcp.tools import make_tool  # noqa: PLC0415
+
+    made = [make_tool(operation).model_dump(by_alias=True, exclude_none=True, mode="json") for operation in OPERATIONS]
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(render(), encoding="utf-8")

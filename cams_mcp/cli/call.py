@@ -1,0 +1,69 @@
+"""`cams-mcp call`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import anyio.to_thread
+import click
+
+from cams_mcp.cli.options import Failure, with_settings
+from cams_mcp.guard import Caller, Question, Reply
+from cams_mcp.settings import Settings
+
+
+@click.command("call")
+@click.argument("tool")
+@click.argument("arguments", default="{}", metavar="[JSON | @FILE | -]")
+@with_settings()
+def command(settings: Settings, tool: str, arguments: str) -> None:
+    """Call TOOL once and print its result as JSON.
+
+    The arguments are JSON text, @FILE to read them from a file, or - to read them from standard input. Before a write
+    the question is put on the terminal.
+    """
+    given = _read(arguments)
+    interactive = sys.stdin.isatty() and arguments != "-"
+    outcome = anyio.run(_call, settings, tool, given, interactive)
+    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        given: Any = json.loads(text)
+    except OSError as error:
+        raise Failure(f"Cannot read the arguments: {error.strerror}.") from None
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise Failure("The arguments are not a JSON object. Give for example '{\"page_size\": 5}', @FILE or -.")
+    return cast("dict[str, Any]", given)
+
+
+async def _call(settings: Settings, tool: str, arguments: dict[str, Any], interactive: bool) -> dict[str, Any]:
+    async with settings.open() as toolbox:
+        if tool not in toolbox.names:
+            raise Failure(f"Unknown tool. There are: {', '.join(toolbox.names)}.")
+        outcome = await toolbox.call(tool, arguments, Caller(ask=_ask if interactive else None))
+        # A terminal is asked in mid-call; questions by round trip are for MCP clients.
+        assert not isinstance(outcome, Question)
+        return outcome.content
+
+
+async def _ask(text: str) -> Reply:
+    click.echo(text, err=True)
+    try:
+        yes = await anyio.to_thread.run_sync(
+            lambda: click.confirm("Send it?", default=False, err=True), abandon_on_cancel=True
+        )
+    except click.Abort:
+        return Reply("cancel")
+    return Reply("accept", {"confirm": True}) if yes else Reply("decline")

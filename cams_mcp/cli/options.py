@@ -1,0 +1,121 @@
+"""The options that several commands share, and the settings they make up.
+
+Every option is also an environment variable: `--users-in` is CAMS_MCP_USERS_IN. The flag goes first.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from cams_mcp.errors import CamsMcpError
+from cams_mcp.settings import Settings
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def option(name: str, *more: str, **keywords: Any) -> Decorator:
+    """An option with its environment variable. `name` may be of the form `--yes/--no-yes`."""
+    variable = name.split("/", maxsplit=1)[0].removeprefix("--").replace("-", "_").upper()
+    common: dict[str, Any] = {"envvar": f"CAMS_MCP_{variable}", "show_envvar": True, "show_default": True}
+    return click.option(name, *more, **(common | keywords))
+
+
+CONNECTION: tuple[Decorator, ...] = (
+    option("--region", default="ap-southeast-1", help="Region of CAMS; its endpoint is cams.REGION.aliyuncs.com."),
+    option("--endpoint", help="Host or URL to use instead of the region's endpoint; plain http for loopback only."),
+    option("--access-key-id", help="Access key id; without it the official credential chain is asked."),
+    option("--access-key-secret", help="Its secret. Prefer the environment variable: arguments are visible to others."),
+    option("--security-token", help="Its token, if the access key is temporary."),
+    option(
+        "--users-in",
+        type=click.Choice(["body", "query"]),
+        default="body",
+        help="Where people's addresses travel; query is for gateways that refuse a body.",
+    ),
+    option("--timeout", type=click.FloatRange(min=0.1, max=600), default=30.0, help="Seconds to wait for CAMS."),
+    option("--retries", type=click.IntRange(0, 10), default=2, help="Further attempts where that is safe."),
+    option(
+        "--sandbox/--no-sandbox",
+        default=False,
+        help="Use the embedded sandbox instead of CAMS: no account, no network.",
+    ),
+    option(
+        "--fault", "faults", multiple=True, metavar="NAME[:RATE[:VALUE]]", help="Make the sandbox fail; repeatable."
+    ),
+)
+
+READ_ONLY = option("--read-only/--no-read-only", default=False, help="Leave out the tools that write.")
+
+GUARD: tuple[Decorator, ...] = (
+    option(
+        "--confirm",
+        type=click.Choice(["auto", "token", "off"]),
+        default="auto",
+        help="How writes are confirmed: auto asks through the client or else takes two steps; token always takes two "
+        "steps; off sends without confirmation.",
+    ),
+    READ_ONLY,
+)
+
+LOGGING: tuple[Decorator, ...] = (
+    option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="warning",
+        help="What goes to standard error.",
+    ),
+)
+
+
+class Failure(click.ClickException):
+    """An error of ours, shown without a traceback."""
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Add options to a command, in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda function, add: add(function), reversed(options), command)
+
+    return decorate
+
+
+def with_settings(*more: Decorator) -> Decorator:
+    """Add the connection, guard and logging options, and hand them to the command as `settings`."""
+    names = {field.name for field in fields(Settings)}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(**given: Any) -> Any:
+            set_up_logging(given.pop("log_level"))
+            chosen = {name: given.pop(name) for name in names & given.keys()}
+            with errors_shown():
+                return command(settings=Settings(**chosen), **given)
+
+        return with_options(*CONNECTION, *GUARD, *more, *LOGGING)(run)
+
+    return decorate
+
+
+class errors_shown:  # noqa: N801 - used as a function
+    """A context manager that shows our own errors as one message and status 1."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, CamsMcpError):
+            raise Failure(str(error)) from None
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, and to nothing else: standard output belongs to the protocol."""
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )

@@ -1,0 +1,52 @@
+"""`cams-mcp sandbox`."""
+
+from __future__ import annotations
+
+import socket
+
+import anyio
+import click
+
+from cams_mcp.cli.options import LOGGING, errors_shown, option, set_up_logging, with_options
+from cams_mcp.http import bind, require_loopback, serve_http
+from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
+from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+
+LONGEST_REQUEST_LINE = 16 * 1024 * 1024
+"""The official SDK puts 10,000 users in the address: a megabyte."""
+
+FAULT_HELP = "\n\n".join(f"{name}: {does}" for name, (_, does) in FAULTS.items())
+
+
+@click.command(
+    "sandbox",
+    help="Serve a local CAMS endpoint on loopback. It checks signatures, keeps state in memory, and fails on request."
+    f"\n\nFaults:\n\n{FAULT_HELP}",
+)
+@with_options(
+    option("--host", default="127.0.0.1", help="Loopback address to listen on."),
+    option("--port", type=click.IntRange(0, 65535), default=8020, help="Port to listen on; 0 takes a free one."),
+    option("--fault", "faults", multiple=True, metavar="NAME[:RATE[:VALUE]]", help="Fail so often; repeatable."),
+    *LOGGING,
+)
+def command(host: str, port: int, faults: tuple[str, ...], log_level: str) -> None:
+    set_up_logging(log_level)
+    with errors_shown():
+        require_loopback(host, "The sandbox")
+        sandbox = Sandbox(Faults(map(Fault.parse, faults)), keep_calls=0)
+        listener = bind(host, port)
+        click.echo(
+            f"CAMS sandbox on http://{host}:{listener.getsockname()[1]}\n"
+            f"  access key id {SANDBOX_KEY.id}, secret {SANDBOX_KEY.secret}\n"
+            f"  Messenger: cust_space_id {MESSENGER_SPACE}, page_id {MESSENGER_PAGE}, ad_account_id {AD_ACCOUNT}\n"
+            f"  WhatsApp: cust_space_id {WHATSAPP_SPACE}, business_number {WHATSAPP_NUMBER}",
+            err=True,
+        )
+        anyio.run(_serve, sandbox, listener)
+
+
+async def _serve(sandbox: Sandbox, listener: socket.socket) -> None:
+    # The sandbox sends its own Date, which may be wrong on request.
+    await serve_http(
+        sandbox_app(sandbox), listener, h11_max_incomplete_event_size=LONGEST_REQUEST_LINE, date_header=False
+    )

@@ -1,0 +1,47 @@
+"""`cams-mcp tools`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from cams_mcp.catalog import list_tools
+from cams_mcp.cli.options import READ_ONLY, with_options
+
+
+@click.command("tools")
+@with_options(
+    READ_ONLY,
+    click.option("--json", "as_json", is_flag=True, help="The definitions as MCP sends them."),
+)
+def command(read_only: bool, as_json: bool) -> None:
+    """List the tools and their arguments."""
+    tools = list_tools(read_only=read_only)
+    if as_json:
+        dumped = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
+        click.echo(json.dumps(dumped, indent=2, ensure_ascii=False))
+        return
+    for tool in tools:
+        kind = "reads" if tool.annotations and tool.annotations.read_only_hint else "writes, after confirmation"
+        click.secho(f"{tool.name} ({kind})", bold=True)
+        click.echo(click.wrap_text(tool.description or "", 100, "  ", "  "))
+        rows = _rows(tool.input_schema)
+        widths = [max(len(row[column]) for row in rows) for column in range(2)]
+        for name, form, description in rows:
+            click.echo(f"    {name:{widths[0]}}  {form:{widths[1]}}  {description}".rstrip())
+        click.echo()
+
+
+def _rows(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for name, node in schema["properties"].items():
+        form = node["type"] + (", required" if name in schema.get("required", ()) else "")
+        if "default" in node:
+            form += f", default {node['default']}"
+        rows.append((f"{prefix}{name}", form, node.get("description", "")))
+        inner = node.get("items", node)
+        if "properties" in inner:
+            rows += _rows(inner, f"{prefix}{name}{'[]' if 'items' in node else ''}.")
+    return rows

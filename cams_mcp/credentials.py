@@ -1,0 +1,86 @@
+"""Where the access key comes from: explicit settings first, then Alibaba Cloud's official credential chain.
+
+The chain (`alibabacloud_credentials`) reads the environment, OIDC, `~/.aliyun/config.json`,
+`~/.alibabacloud/credentials.ini`, the ECS instance role and the credentials URI. It blocks and costs a quarter of a
+second to import, so it is imported on first use and runs in a worker thread, one look-up at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+from cams_mcp.errors import MissingCredentials
+
+TRIED = (
+    "the options --access-key-id and --access-key-secret, the environment (ALIBABA_CLOUD_ACCESS_KEY_ID), OIDC, "
+    "~/.aliyun/config.json, ~/.alibabacloud/credentials.ini, the ECS instance role, ALIBABA_CLOUD_CREDENTIALS_URI"
+)
+
+HOW_TO_SET = (
+    "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment of cams-mcp (in the "
+    '"env" of the client\'s configuration), or run `aliyun configure`. To try without an account, start with --sandbox.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`."""
+
+    id: str
+    secret: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+
+class CredentialSource(Protocol):
+    """Anything that gives an access key."""
+
+    async def __call__(self) -> AccessKey: ...
+
+
+class ExplicitKey:
+    """The access key of the settings."""
+
+    def __init__(self, key: AccessKey) -> None:
+        self._key = key
+
+    async def __call__(self) -> AccessKey:
+        return self._key
+
+
+class OfficialChain:
+    """The official credential chain; it refreshes temporary keys by itself.
+
+    Raises:
+        MissingCredentials: on call, when no part of the chain gives a key; names what was tried.
+    """
+
+    def __init__(self) -> None:
+        self._provider: Any = None
+        self._lock = anyio.Lock()
+
+    async def __call__(self) -> AccessKey:
+        async with self._lock:
+            return await anyio.to_thread.run_sync(self._look_up)
+
+    def _look_up(self) -> AccessKey:
+        # The chain's logger prints a traceback for every source that has no key, and sets its own level and handlers at
+        # import; only `disabled` stands. What matters of it is in MissingCredentials.
+        logging.getLogger("credentials").disabled = True
+        try:
+            if self._provider is None:
+                # Imported here because it is slow.
+                from alibabacloud_credentials.provider import (  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+                    DefaultCredentialsProvider,
+                )
+
+                self._provider = DefaultCredentialsProvider()
+            found = self._provider.get_credentials()
+        except Exception as error:
+            # The chain raises whatever its parts raise; none of it may reach the user raw (it can name secrets).
+            raise MissingCredentials(f"No access key was found. Tried: {TRIED}.", hint=HOW_TO_SET) from error
+        return AccessKey(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)

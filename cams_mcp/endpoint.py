@@ -1,0 +1,79 @@
+"""Where CAMS answers: the endpoint from the settings, checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cams_mcp.errors import ConfigurationError
+
+DEFAULT_REGION = "ap-southeast-1"
+"""Singapore, the one documented region."""
+
+_REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name or an address, IPv6 with or without brackets) is this machine's loopback."""
+    if host.lower() == "localhost":
+        return True
+    import ipaddress  # noqa: PLC0415 - seldom needed, never at start
+
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The scheme and authority of the service, e.g. https and cams.ap-southeast-1.aliyuncs.com."""
+
+    scheme: str
+    authority: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.authority}/"
+
+    @classmethod
+    def of_region(cls, region: str) -> Endpoint:
+        """The public endpoint of a region, e.g. ap-southeast-1.
+
+        Raises:
+            ConfigurationError: not the form of a region.
+        """
+        if not _REGION.fullmatch(region):
+            raise ConfigurationError(
+                "--region (CAMS_MCP_REGION) is not a region id.", hint=f"Use one like {DEFAULT_REGION}."
+            )
+        return cls("https", f"cams.{region}.aliyuncs.com")
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """A host, host:port, or URL. Plain http is for loopback only: requests carry people's addresses.
+
+        Raises:
+            ConfigurationError: not a host or URL, or plain http to another machine.
+        """
+        wrong = ConfigurationError(
+            "--endpoint (CAMS_MCP_ENDPOINT) is not a host or URL.",
+            hint="Use a host like cams.ap-southeast-1.aliyuncs.com, or https://host[:port] and nothing more.",
+        )
+        try:
+            parts = urlsplit(text if "://" in text else f"https://{text}")
+            port = parts.port
+        except ValueError:
+            raise wrong from None
+        host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc
+        surplus = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
+        if parts.scheme not in ("http", "https") or surplus or not _HOST.fullmatch(host):
+            raise wrong
+        if parts.scheme == "http" and not is_loopback(host):
+            raise ConfigurationError(
+                "--endpoint (CAMS_MCP_ENDPOINT) asks for plain http to another machine.",
+                hint="Requests carry people's addresses: use https, or http for 127.0.0.1 and localhost only.",
+            )
+        return cls(parts.scheme, parts.netloc)

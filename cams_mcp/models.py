@@ -1,0 +1,218 @@
+"""Base classes of requests and responses, the types they share, and `Operation`.
+
+A request model reads the arguments of a tool and writes the parameters of the wire; a response model reads the wire
+and writes the tool's result. Both read either spelling of a name (`cust_space_id`, `CustSpaceId`); the wire gets
+PascalCase, results are snake_case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, cast
+
+from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_pascal
+from pydantic_core import PydanticCustomError
+
+MAX_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE = 20
+
+
+def _either_spelling(name: str) -> AliasChoices:
+    return AliasChoices(name, to_pascal(name))
+
+
+_NAMES = AliasGenerator(validation_alias=_either_spelling, serialization_alias=to_pascal)
+
+
+def _parse_json_text(value: object) -> object:
+    """Some clients send objects and arrays as JSON text; read that too."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return cast("object", json.loads(value))
+    except ValueError:
+        raise PydanticCustomError("json_text", "must be an object or array, or JSON text of one") from None
+
+
+def _none_as_empty(value: object) -> object:
+    return [] if value is None else value
+
+
+def _object_as_text(value: object) -> object:
+    """`AccessDeniedDetail` is a string in the documents and an object in gateway errors."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+NESTED = BeforeValidator(_parse_json_text)
+"""Marks a nested argument: it is accepted as JSON text as well."""
+
+Required = Annotated[str, Field(min_length=1)]
+"""A required id or number: never empty."""
+
+Rows = BeforeValidator(_none_as_empty)
+"""Marks a list of rows: CAMS may answer null for none."""
+
+
+class Strict(BaseModel):
+    """Arguments: unknown names are errors, and errors never repeat values (they may be people's addresses)."""
+
+    model_config = ConfigDict(
+        alias_generator=_NAMES, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
+
+
+class Page(Strict):
+    """Paging of the operations that take a `Page` object."""
+
+    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
+    index: Annotated[int, Field(ge=1, description="Page number, from 1.")] = 1
+
+
+PageArgument = Annotated[Page, NESTED, Field(description="Which rows.")]
+
+
+class Request(Strict):
+    """The arguments of one operation. Its docstring is the tool's description, read by an assistant."""
+
+    in_body: ClassVar[frozenset[str]] = frozenset()
+    """Wire names of the parameters that belong in the form body instead of the query."""
+
+    def parameters(self) -> dict[str, str]:
+        """The operation's parameters by wire name, as text.
+
+        Booleans are `true`/`false`, nested values compact JSON, absent values left out (wire protocol of the official
+        SDK, but for its Python spelling of booleans).
+        """
+        dumped = self.model_dump(by_alias=True, exclude_none=True)
+        return {name: _as_text(value) for name, value in dumped.items()}
+
+    def window(self) -> tuple[int, int]:
+        """The (size, index) of the page asked for."""
+        page = getattr(self, "page", None)
+        if isinstance(page, Page):
+            return page.size, page.index
+        return cast("int", getattr(self, "page_size", DEFAULT_PAGE_SIZE)), cast("int", getattr(self, "page_index", 1))
+
+
+class WriteRequest(Request):
+    """The arguments of an operation that changes something."""
+
+    def described(self) -> list[str]:
+        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences."""
+        raise NotImplementedError
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class Tolerant(BaseModel):
+    """Anything CAMS answers: unknown elements are left out, missing and null ones are None, numbers may be ids."""
+
+    model_config = ConfigDict(
+        alias_generator=_NAMES, extra="ignore", coerce_numbers_to_str=True, hide_input_in_errors=True, defer_build=True
+    )
+
+
+class Response(Tolerant):
+    """The elements every operation answers with."""
+
+    request_id: Annotated[str | None, Field(description="For support.")] = None
+    success: Annotated[bool | None, Field(description="Accepted by CAMS.")] = None
+    code: Annotated[str | None, Field(description="OK, or an error code.")] = None
+    message: Annotated[str | None, Field(description="CAMS's words.")] = None
+    access_denied_detail: Annotated[
+        str | None, BeforeValidator(_object_as_text), Field(description="Why access was denied.")
+    ] = None
+
+    @property
+    def succeeded(self) -> bool:
+        """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
+        return self.code == "OK" if self.success is None else self.success
+
+    def result(self) -> dict[str, Any]:
+        """The structured result of the tool: snake_case, without nulls."""
+        return self.model_dump(by_alias=False, exclude_none=True)
+
+
+class Listing(Response):
+    """A page of rows. Subclasses add `data`, the rows."""
+
+    total: Annotated[int | None, Field(description="Rows over all pages.")] = None
+    has_more: Annotated[bool, Field(description="More pages follow.")] = False
+    next_index: Annotated[int | None, Field(description="Index of the next page.")] = None
+
+    def paged(self, request: Request) -> Self:
+        """Fill in what a caller needs to go on: whether more follows and at which index.
+
+        Counts from the rows that came, not the rows asked for, so that a service that answers short pages does not end
+        the listing early.
+        """
+        size, index = request.window()
+        rows = len(cast("list[object]", getattr(self, "data", [])))
+        more = rows == size if self.total is None else (index - 1) * size + rows < self.total
+        return self.model_copy(update={"has_more": more, "next_index": index + 1 if more else None})
+
+
+RequestT = TypeVar("RequestT", bound=Request)
+ResponseT = TypeVar("ResponseT", bound=Response)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[RequestT, ResponseT]):
+    """One operation of CAMS. Everything else, the tool, its schema, its guard, its retries, follows from this.
+
+    Attributes:
+        action: CAMS's name of the operation, e.g. "ListInstance"; RAM knows it as `cams:ListInstance`.
+        title: what a person sees in a client's list of tools.
+        request: the model of its arguments.
+        response: the model of its answer.
+        writes: True if it changes something: it goes through the guard and is not repeated when its outcome is unknown.
+    """
+
+    action: str
+    title: str
+    request: type[RequestT]
+    response: type[ResponseT]
+    writes: bool = False
+
+    @property
+    def name(self) -> str:
+        """The tool's name: the action in snake_case."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.action).lower()
+
+    @property
+    def ram_action(self) -> str:
+        """The action to allow in a RAM policy."""
+        return f"cams:{self.action}"
+
+
+AnyOperation = Operation[Any, Any]
+
+
+def one_of(*values: str) -> BeforeValidator:
+    """Accept one of `values` in either case and pass it on as given."""
+    known = {value.lower() for value in values}
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value.lower() not in known:
+            raise PydanticCustomError("one_of", "must be one of {values}", {"values": ", ".join(values)})
+        return value
+
+    return BeforeValidator(check)
+
+
+def hoist(data: Mapping[str, Any], element: str) -> dict[str, Any]:
+    """Lift the members of the object `data[element]` one level up, the wire's spelling kept."""
+    inner = data.get(element)
+    if not isinstance(inner, Mapping):
+        return dict(data)
+    return {**{key: value for key, value in data.items() if key != element}, **cast("Mapping[str, Any]", inner)}

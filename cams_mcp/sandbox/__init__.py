@@ -1,0 +1,19 @@
+"""A local CAMS: checks signatures, keeps state, injects faults; nothing leaves the machine."""
+
+from cams_mcp.sandbox.faults import FAULTS, Fault, Faults
+from cams_mcp.sandbox.gateway import WireRequest
+from cams_mcp.sandbox.service import SANDBOX_KEY, Call, Reply, Sandbox
+from cams_mcp.sandbox.transports import SandboxTransport, sandbox_app
+
+__all__ = [
+    "FAULTS",
+    "SANDBOX_KEY",
+    "Call",
+    "Fault",
+    "Faults",
+    "Reply",
+    "Sandbox",
+    "SandboxTransport",
+    "WireRequest",
+    "sandbox_app",
+]

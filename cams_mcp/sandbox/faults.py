@@ -1,0 +1,67 @@
+"""Faults the sandbox makes on request: `NAME[:RATE[:VALUE]]`, e.g. `throttle:0.2`, `latency:1:0.5`, `clock`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cams_mcp.errors import ConfigurationError
+
+FAULTS: dict[str, tuple[float, str]] = {
+    "throttle": (0, "answers Throttling.User with HTTP 400; VALUE is x-acs-retry-after in milliseconds"),
+    "latency": (0.5, "waits VALUE seconds (default 0.5) before it answers"),
+    "error": (503, "answers ServiceUnavailable with the HTTP status VALUE (default 503)"),
+    "reset": (0, "breaks the connection after the request was executed"),
+    "malformed": (0, "executes the request, then answers JSON cut in the middle"),
+    "html413": (0, "answers as a proxy that refuses large bodies: an HTML page with HTTP 413"),
+    "denied": (0, "answers Forbidden.RAM with HTTP 403 and details as an object"),
+    "clock": (1380, "has a clock that is VALUE seconds (default 1380) ahead"),
+}
+"""Name: (default of VALUE, what it does)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: how often (0 to 1) and how much."""
+
+    name: str
+    rate: float
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Read `NAME[:RATE[:VALUE]]`.
+
+        Raises:
+            ConfigurationError: unknown name, or RATE or VALUE is no number of the right size.
+        """
+        name, _, numbers = text.partition(":")
+        if name not in FAULTS:
+            raise ConfigurationError(
+                "--fault (CAMS_MCP_FAULT) names an unknown fault.", hint=f"Known: {', '.join(FAULTS)}."
+            )
+        rate, _, value = numbers.partition(":")
+        try:
+            fault = cls(name, float(rate or 1), float(value or FAULTS[name][0]))
+        except ValueError:
+            fault = None
+        if fault is None or not 0 <= fault.rate <= 1 or not 0 <= fault.value < 1e9:  # noqa: PLR2004
+            raise ConfigurationError(
+                "--fault (CAMS_MCP_FAULT) is not of the form NAME[:RATE[:VALUE]] with RATE from 0 to 1.",
+                hint="For example throttle:0.2 or latency:1:0.5.",
+            )
+        return fault
+
+
+class Faults:
+    """Which faults strike; deterministic for a given seed."""
+
+    def __init__(self, faults: Iterable[Fault] = (), seed: int = 0) -> None:
+        self._faults = {fault.name: fault for fault in faults}
+        self._random = random.Random(seed)  # noqa: S311 - repeatable faults, not secrets
+
+    def strikes(self, name: str) -> Fault | None:
+        """The fault `name`, if it strikes this time."""
+        fault = self._faults.get(name)
+        return fault if fault is not None and self._random.random() < fault.rate else None

@@ -1,0 +1,76 @@
+"""JSON schemas of tools, from the pydantic models, in the form every client accepts.
+
+Flat: no `$ref`, no `$defs`, no unions; an optional value is one that may be left out. Several clients reject more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from cams_mcp.models import Request, Response
+
+Schema = dict[str, Any]
+
+
+def input_schema(model: type[Request]) -> Schema:
+    """The schema of a tool's arguments."""
+    return _flat(model)
+
+
+def output_schema(model: type[Response]) -> Schema:
+    """The schema of a tool's structured content: elements that always come are required.
+
+    With names and types only: what an assistant must know of a result stands in the tool's description, and five times
+    the same envelope explained would cost more context than all arguments together. The descriptions of the elements
+    are in the models and, from them, in the documentation.
+    """
+    schema = _without_descriptions(_flat(model))
+    always = [
+        name for name, field in model.model_fields.items() if field.get_default(call_default_factory=True) is not None
+    ]
+    return schema | ({"required": always} if always else {})
+
+
+def _without_descriptions(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_descriptions(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _without_descriptions(value) for key, value in cast("Schema", schema).items()}
+    if isinstance(plain.get("description"), str):
+        del plain["description"]
+    return plain
+
+
+def _flat(model: type[Request | Response]) -> Schema:
+    raw = model.model_json_schema(by_alias=False)
+    raw.pop("description", None)
+    return _flatten(raw, raw.pop("$defs", {}))
+
+
+def _flatten(node: Any, definitions: Schema) -> Any:
+    if isinstance(node, list):
+        return [_flatten(item, definitions) for item in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    schema = dict(cast("Schema", node))
+    if "$ref" in schema:
+        # The field that holds a nested object describes it; its own words are for the documentation.
+        target = _without_descriptions(definitions[schema.pop("$ref").rpartition("/")[2]])
+        target.pop("additionalProperties", None)
+        schema = target | schema
+    if "anyOf" in schema:
+        (only,) = [option for option in schema.pop("anyOf") if option != {"type": "null"}]
+        return _flatten(only | schema, definitions)
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    if schema.get("minLength") == 1:
+        # Said by "required" well enough; twelve of them cost as much context as a field.
+        del schema["minLength"]
+    if not isinstance(schema.get("default"), int | str):
+        schema.pop("default", None)
+    if "properties" in schema:
+        properties = {name: _flatten(value, definitions) for name, value in schema["properties"].items()}
+        rest = {key: _flatten(value, definitions) for key, value in schema.items() if key != "properties"}
+        return rest | {"properties": properties}
+    return {key: _flatten(value, definitions) for key, value in schema.items()}

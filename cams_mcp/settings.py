@@ -1,0 +1,121 @@
+"""What an operator can set, and the collaborators that follow from it. Importing this costs little."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+
+from cams_mcp.endpoint import DEFAULT_REGION, Endpoint
+from cams_mcp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cams_mcp.client import CamsClient
+    from cams_mcp.guard import Answered, Caller, ConfirmMode, Question
+    from cams_mcp.sandbox import Faults
+    from cams_mcp.tools import Outcome, Toolbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one server. Defaults are those of the command line.
+
+    Raises:
+        ConfigurationError: a value cannot work, or values contradict each other.
+    """
+
+    region: str = DEFAULT_REGION
+    endpoint: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    access_key_secret: str | None = field(default=None, repr=False)
+    security_token: str | None = field(default=None, repr=False)
+    users_in: Literal["body", "query"] = "body"
+    timeout: float = 30.0
+    retries: int = 2
+    sandbox: bool = False
+    faults: tuple[str, ...] = ()
+    confirm: ConfirmMode = "auto"
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        self.address  # noqa: B018 - checks
+        if bool(self.access_key_id) != bool(self.access_key_secret):
+            raise ConfigurationError(
+                "An access key needs both its id and its secret.",
+                hint="Set --access-key-id and --access-key-secret, or the environment variables of these names.",
+            )
+        if self.faults and not self.sandbox:
+            raise ConfigurationError("--fault works on the sandbox only.", hint="Add --sandbox, or leave --fault out.")
+        if self.faults:
+            self._faults()
+
+    @property
+    def address(self) -> Endpoint:
+        """Where CAMS answers."""
+        return Endpoint.parse(self.endpoint) if self.endpoint else Endpoint.of_region(self.region)
+
+    def _connect(self) -> CamsClient:
+        from cams_mcp.client import CamsClient, ClientOptions  # noqa: PLC0415 - httpx is not needed to start
+        from cams_mcp.credentials import AccessKey, ExplicitKey, OfficialChain  # noqa: PLC0415
+
+        options = ClientOptions(users_in=self.users_in, timeout=self.timeout, retries=self.retries)
+        if self.sandbox:
+            from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport  # noqa: PLC0415
+
+            sandbox = Sandbox(self._faults(), keep_calls=0)
+            here = Endpoint("http", "sandbox.localhost")
+            return CamsClient(here, ExplicitKey(SANDBOX_KEY), options, transport=SandboxTransport(sandbox))
+        if self.access_key_id and self.access_key_secret:
+            key = AccessKey(self.access_key_id, self.access_key_secret, self.security_token or None)
+            return CamsClient(self.address, ExplicitKey(key), options)
+        return CamsClient(self.address, OfficialChain(), options)
+
+    def _faults(self) -> Faults:
+        from cams_mcp.sandbox.faults import Fault, Faults  # noqa: PLC0415 - the sandbox is not always wanted
+
+        return Faults(map(Fault.parse, self.faults))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Toolbox]:
+        """The tools over a client, under these settings' guard. Imports what only calls need."""
+        from cams_mcp.guard import Guard  # noqa: PLC0415
+        from cams_mcp.operations import OPERATIONS  # noqa: PLC0415
+        from cams_mcp.tools import Toolbox  # noqa: PLC0415
+
+        async with self._connect() as client:
+            yield Toolbox(OPERATIONS, client, Guard(self.confirm), read_only=self.read_only)
+
+
+class LazyToolbox:
+    """Opens the real toolbox at the first call: starting and listing tools need neither network nor credentials.
+
+    Args:
+        open_toolbox: opens the real one.
+    """
+
+    def __init__(self, open_toolbox: Callable[[], AbstractAsyncContextManager[Toolbox]]) -> None:
+        self._open = open_toolbox
+        self._stack = AsyncExitStack()
+        self._lock = anyio.Lock()
+        self._toolbox: Toolbox | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
+    ) -> Outcome | Question:
+        """See `Toolbox.call`."""
+        async with self._lock:
+            if self._toolbox is None:
+                self._toolbox = await self._stack.enter_async_context(self._open())
+        return await self._toolbox.call(name, arguments, caller, answered=answered)
