@@ -1,0 +1,127 @@
+"""What several test files need: collaborators put together, real servers on loopback, people who answer questions."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import mcp_types as types
+import uvicorn
+from mcp import Client
+
+from cams_mcp.client import CamsClient, ClientOptions
+from cams_mcp.credentials import ExplicitKey
+from cams_mcp.endpoint import Endpoint
+from cams_mcp.guard import ConfirmMode, Guard
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
+from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.server import create_server
+from cams_mcp.tools import Toolbox, make_tool
+
+ERAS = ("auto", "legacy")
+"""`mode` of the SDK's client: "auto" speaks 2026-07-28 with our server, "legacy" up to 2025-11-25."""
+
+HERE = Endpoint("http", "sandbox.localhost")
+
+PAGE = {"cust_space_id": MESSENGER_SPACE, "page_id": MESSENGER_PAGE}
+AUDIENCE = "6000019000000"
+TARGET = PAGE | {"ad_account_id": AD_ACCOUNT, "custom_audience_id": AUDIENCE}
+
+VALID_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "list_instance": {},
+    "list_custom_audience": PAGE,
+    "list_message_campaign": PAGE,
+    "list_chat_group": {"cust_space_id": WHATSAPP_SPACE, "business_number": WHATSAPP_NUMBER},
+    "add_custom_audience_user": TARGET | {"users": [{"email": "someone@example.com"}]},
+}
+"""The least arguments each tool accepts, over the sandbox's data."""
+
+
+def people(number: int, start: int = 0) -> list[dict[str, str]]:
+    """So many users with made-up e-mails."""
+    return [{"email": f"customer{index:06}@example.com"} for index in range(start, start + number)]
+
+
+async def no_sleep(seconds: float) -> None:
+    """In place of waiting between attempts."""
+
+
+def client_of(sandbox: Sandbox, options: ClientOptions | None = None, **collaborators: Any) -> CamsClient:
+    """A client that reaches `sandbox` in this process and does not wait between attempts."""
+    return CamsClient(
+        HERE,
+        ExplicitKey(SANDBOX_KEY),
+        options,
+        **({"transport": SandboxTransport(sandbox), "sleep": no_sleep} | collaborators),
+    )
+
+
+@asynccontextmanager
+async def mcp_client(
+    sandbox: Sandbox,
+    *,
+    mode: str = "auto",
+    confirm: ConfirmMode = "auto",
+    read_only: bool = False,
+    guard: Guard | None = None,
+    **client: Any,
+) -> AsyncGenerator[Client]:
+    """The SDK's client connected in memory to a server over `sandbox`. `client` goes to the SDK's client."""
+    async with client_of(sandbox) as backend:
+        toolbox = Toolbox(OPERATIONS, backend, guard or Guard(confirm), read_only=read_only)
+        definitions = [make_tool(operation) for operation in OPERATIONS if not (read_only and operation.writes)]
+        async with Client(create_server(definitions, toolbox), mode=mode, **client) as connected:
+            yield connected
+
+
+def text_of(result: types.CallToolResult) -> str:
+    (block,) = result.content
+    assert isinstance(block, types.TextContent)
+    return block.text
+
+
+class Person:
+    """An elicitation callback that always gives the same answer and remembers what it was asked."""
+
+    def __init__(self, action: str = "accept", content: Mapping[str, Any] | None = None) -> None:
+        self.asked: list[str] = []
+        self._result = types.ElicitResult(action=action, content=dict(content) if content is not None else None)
+
+    async def __call__(self, context: object, params: types.ElicitRequestFormParams) -> types.ElicitResult:
+        self.asked.append(params.message)
+        return self._result
+
+
+def yes() -> Person:
+    return Person("accept", {"confirm": True})
+
+
+@contextmanager
+def serving(app: Callable[..., Any], **options: Any) -> Generator[str]:
+    """Serve an ASGI application on loopback in a thread of its own; gives its URL without a path."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, log_config=None, date_header=False, h11_max_incomplete_event_size=16 * 1024 * 1024, **options
+    )
+    server = uvicorn.Server(config)
+    started = threading.Event()
+    startup = server.startup
+
+    async def notice(*args: Any, **keywords: Any) -> None:
+        await startup(*args, **keywords)
+        started.set()
+
+    server.startup = notice
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
