@@ -1,0 +1,139 @@
+"""Write the generated parts: the tool snapshot, the tables of the README, the environment variables of server.json.
+
+Run: python tests/generate.py. `test_docs.py` fails while a part is not what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cams_mcp import __version__, catalog, errors
+from cams_mcp.cli import cli
+from cams_mcp.sandbox import FAULTS
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+SERVER_JSON = ROOT / "server.json"
+
+SECRETS = {"access_key_secret", "security_token"}
+NOT_FOR_PACKAGES = {"transport", "host", "port"}
+"""A client that runs the package speaks stdio."""
+
+
+def tools_table() -> str:
+    rows = []
+    for tool in catalog.list_tools():
+        required = [f"`{name}`" for name in tool.input_schema.get("required", [])]
+        rows.append((f"`{tool.name}`", _first_sentence(tool.description or ""), ", ".join(required) or "none"))
+    return _table(("Tool", "What it does", "Required arguments"), rows)
+
+
+def options_table() -> str:
+    rows = []
+    for option in _options("serve"):
+        default = "" if option.default in (None, ()) or not _shown(option) else f"`{_shown(option)}`"
+        names = " / ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+        rows.append((names, f"`{option.envvar}`", default, option.help or ""))
+    return _table(("Option", "Environment variable", "Default", "Meaning"), rows)
+
+
+def errors_table() -> str:
+    classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.CamsMcpError)]
+    leaves = [kind for kind in classes if kind not in (errors.CamsMcpError, errors.CamsError)]
+    leaves.sort(key=lambda kind: inspect.getsourcelines(kind)[1])
+    rows = [(f"`{kind.__name__}`", _first_sentence(inspect.getdoc(kind) or "")) for kind in leaves]
+    codes = [(f"`{code}`", hint) for code, hint in errors.HINTS.items()]
+    return f"{_table(('Kind', 'When'), rows)}\n\n{_table(('Code of CAMS', 'What to do'), codes)}"
+
+
+def faults_table() -> str:
+    return _table(("Fault", "The sandbox"), [(f"`{name}`", does) for name, (_, does) in FAULTS.items()])
+
+
+def server_json() -> str:
+    """server.json as the MCP registry takes it; checked against its public schema before each release."""
+    package = {
+        "registryType": "pypi",
+        "identifier": "cams-mcp",
+        "version": __version__,
+        "runtimeHint": "uvx",
+        "transport": {"type": "stdio"},
+        "environmentVariables": list(_environment()),
+    }
+    document = {
+        "$schema": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json",
+        "name": "io.github.cams-mcp/cams-mcp",
+        "title": "Alibaba Cloud CAMS",
+        "description": "WhatsApp, Messenger, Instagram and Viber on Alibaba Cloud CAMS, with guarded writes",
+        "version": __version__,
+        "repository": {"url": "https://github.com/cams-mcp/cams-mcp", "source": "github"},
+        "packages": [package],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def readme() -> str:
+    text = README.read_text(encoding="utf-8")
+    parts = {"tools": tools_table(), "options": options_table(), "errors": errors_table(), "faults": faults_table()}
+    for name, part in parts.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)
+        assert found == 1, f"README.md has no place for {name}"
+    return text
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with what it must hold."""
+    return {catalog.SNAPSHOT: catalog.render(), README: readme(), SERVER_JSON: server_json()}
+
+
+def _options(command: str) -> Iterable[click.Option]:
+    found = cli.get_command(click.Context(cli), command)
+    assert found
+    return [parameter for parameter in found.params if isinstance(parameter, click.Option) and parameter.envvar]
+
+
+def _shown(option: click.Option) -> str:
+    if isinstance(option.default, bool):
+        return (option.opts if option.default else option.secondary_opts)[0]
+    return str(option.default) if isinstance(option.default, str | int | float) else ""
+
+
+def _environment() -> Iterable[dict[str, Any]]:
+    for variable, about in (
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "Access key id of the RAM user; the official credential chain reads it."),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "Its secret."),
+    ):
+        yield {"name": variable, "description": about, "isSecret": variable.endswith("SECRET")}
+    for option in _options("serve"):
+        if option.name in NOT_FOR_PACKAGES:
+            continue
+        entry: dict[str, Any] = {"name": option.envvar, "description": option.help}
+        if isinstance(option.default, bool):
+            entry |= {"format": "boolean", "default": str(option.default).lower()}
+        elif _shown(option):
+            entry["default"] = _shown(option)
+        if isinstance(option.type, click.Choice):
+            entry["choices"] = list(option.type.choices)
+        yield entry | ({"isSecret": True} if option.name in SECRETS else {})
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
