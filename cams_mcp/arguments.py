@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
 from cams_mcp.errors import InvalidArguments
@@ -55,6 +56,8 @@ def parse_arguments(
         raise InvalidArguments(
             operation.name, _problems(error.errors(include_input=False, include_url=False), known)
         ) from None
+    except RecursionError:
+        raise InvalidArguments(operation.name, ["arguments: are nested too deeply"]) from None
 
 
 def _problems(details: list[ErrorDetails], known: list[str]) -> list[str]:
@@ -84,6 +87,8 @@ def _words(detail: ErrorDetails, known: list[str]) -> str:
         return detail["msg"] if kind in _OWN else "is not valid"
     words = template.format(**context)
     if kind == "extra_forbidden" and known:
+        if (twice := to_snake(str(detail["loc"][0]))) in known:
+            return f"is given in two spellings; keep {twice} only"
         words += f" (it takes {', '.join(known)})"
     return words
 

@@ -83,6 +83,7 @@ class CamsClient:
     ) -> None:
         self._options = options or ClientOptions()
         self._endpoint = endpoint
+        self._credentials = credentials
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
@@ -130,6 +131,11 @@ class CamsClient:
                     raise
                 logger.info("%s: attempt %d failed, next in %.1f s", operation.action, attempt, delay)
             await self._sleep(delay)
+
+    async def identity(self) -> str:
+        """The endpoint and access key id that calls go out with."""
+        key = await self._credentials()
+        return f"{self._endpoint.url} {key.id}"
 
     def _delay_before_retry(self, error: CamsError, attempt: int) -> float | None:
         if attempt > self._options.retries or not _is_passing(error):

@@ -5,6 +5,7 @@
     ├── ConfigurationError        an option or environment variable is wrong
     ├── MissingCredentials        no access key could be found; nothing was sent
     ├── NotConfirmed              the guard held a write back; nothing was sent
+    ├── StoreError                the record of approvals and writes cannot be kept; nothing was sent
     └── CamsError                 the way to CAMS or CAMS itself failed
         ├── ServiceError          CAMS (or its gateway) answered with an error code
         │   ├── PermissionDenied  the access key may not do this
@@ -62,6 +63,10 @@ class MissingCredentials(CamsMcpError):
 
 class NotConfirmed(CamsMcpError):
     """The guard held a write back. Nothing was sent."""
+
+
+class StoreError(CamsMcpError):
+    """The record of approvals and writes cannot be read or written. No write goes out without it."""
 
 
 class CamsError(CamsMcpError):

@@ -6,236 +6,275 @@ A write needs the person's yes. Three ways to get it, in this order of preferenc
 - ask by round trip (`Caller.round_trips`: the call returns a question, and the client calls again with the answer);
 - two steps: the first call returns a preview and a token; a second call with the same arguments and that token sends.
 
-Each way ends in spending an approval: bound to the exact request, good once, for ten minutes.
+Each way ends in `Store.begin`: it spends an approval bound to the exact request, good once, for ten minutes, and enters
+the write into the ledger, in one step, before anything is sent. So whatever dies whenever, nothing goes out unapproved,
+unrecorded, or twice on one approval.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import datetime as dt
 import logging
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import NoReturn, Protocol, TypeVar
 
 import anyio
+import anyio.to_thread
 
-from cams_mcp.errors import NotConfirmed
-
-if TYPE_CHECKING:
-    from cams_mcp.models import AnyOperation, Response, WriteRequest
-
-ConfirmMode = Literal["auto", "token", "off"]
-Channel = Literal["elicitation", "token"]
+from cams_mcp.confirmation import Answered, Caller, Channel, ConfirmMode, Preview, Question, Reply
+from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
+from cams_mcp.models import AnyOperation, Operation, RequestT, Response, ResponseT, WriteRequest
+from cams_mcp.store import Earlier, Outcome, Store, Write
 
 APPROVAL_SECONDS = 600.0
 ASK_SECONDS = 120.0
-MOST_OPEN_APPROVALS = 1000
-
-CONFIRM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "confirm": {
-            "type": "boolean",
-            "title": "Send it",
-            "description": "Tick to hand these addresses to Meta. It cannot be undone.",
-            "default": False,
-        }
-    },
-    "required": ["confirm"],
-}
-"""What a client shows beside the question: one box to tick, so that an answer without a tick is a no."""
+HOLD_SECONDS = 24 * 3600.0
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A person's answer to a question: `action` is accept, decline or cancel, `content` what the form held."""
-
-    action: str
-    content: Mapping[str, Any] | None = None
-
-    @property
-    def is_yes(self) -> bool:
-        return self.action == "accept" and self.content is not None and self.content.get("confirm") is True
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The second round of a question asked by round trip: the state that went out with it, and the reply, if any."""
-
-    state: str
-    reply: Reply | None
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and how the person behind can be asked.
+class Policy:
+    """What the operator allows.
 
     Attributes:
-        principal: who is authenticated; "local" on stdio.
-        ask: asks mid-call and returns the reply; None if that is not possible.
-        round_trips: whether the call can return a question and be called again with the answer.
+        confirm: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
+            "off" sends without confirmation, for unattended pipelines.
+        ask_seconds: how long a question put mid-call may stay unanswered.
+        hold_seconds: for how long the same list to the same audience counts as a repetition. The question then says
+            so; with "off" it is refused.
+        users_per_call: the most users a call may send; None is no limit.
+        users_per_day: the most users that may go to one audience in 24 hours; None is no limit.
+        audiences: the only audiences that may be written to; empty is all.
     """
 
-    principal: str = "local"
-    ask: Callable[[str], Awaitable[Reply]] | None = None
-    round_trips: bool = False
+    confirm: ConfirmMode = "auto"
+    ask_seconds: float = ASK_SECONDS
+    hold_seconds: float = HOLD_SECONDS
+    users_per_call: int | None = None
+    users_per_day: int | None = None
+    audiences: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Nothing was sent yet: put `text` to the person and call again with `state` and the reply."""
+class Service(Protocol):
+    """Where writes go: `cams_mcp.client.CamsClient`."""
 
-    text: str
-    state: str
+    async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT: ...
 
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """Nothing was sent yet: show `text` to the person; after a yes, call again with `token`."""
-
-    text: str
-    token: str
-
-
-@dataclass(slots=True)
-class _Approval:
-    binding: str
-    channel: Channel
-    expires: float
-
-
-class Approvals:
-    """Open approvals, each good once and for a while. Tokens are random: they hold nothing and cannot be forged.
-
-    Args:
-        now: seconds on a clock that never goes back.
-    """
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._open: dict[str, _Approval] = {}
-
-    def issue(self, binding: str, channel: Channel) -> str:
-        """Open an approval for `binding`, the digest of what may be sent; returns its token."""
-        now = self._now()
-        self._open = {token: held for token, held in self._open.items() if held.expires > now}
-        while len(self._open) >= MOST_OPEN_APPROVALS:
-            del self._open[next(iter(self._open))]
-        token = secrets.token_urlsafe(24)
-        self._open[token] = _Approval(binding, channel, now + APPROVAL_SECONDS)
-        return token
-
-    def spend(self, token: str, binding: str, channel: Channel) -> None:
-        """Use an approval up.
-
-        Raises:
-            NotConfirmed: unknown, already spent, expired, or given for another request. An approval that does not fit
-                the request is used up all the same.
-        """
-        held = self._open.pop(token, None)
-        if held is None or held.channel != channel or held.expires <= self._now():
-            raise NotConfirmed(
-                "Nothing was sent: the confirmation is unknown, already used, or older than ten minutes.",
-                hint="Call again without confirmation_token to get a new preview or question.",
-            )
-        if held.binding != binding:
-            raise NotConfirmed(
-                "Nothing was sent: the arguments are not the ones that were confirmed, so the confirmation is void.",
-                hint="Call again without confirmation_token, with the final arguments, for a new preview or question.",
-            )
+    async def identity(self) -> str:
+        """The endpoint and the access key id that a write would go out with."""
+        ...
 
 
 class Guard:
-    """Lets a write out only after a confirmation.
+    """Lets a write out only as the module says. Nothing else in this package sends writes.
 
     Args:
-        mode: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
-            "off" sends without confirmation, for unattended pipelines.
-        approvals: the open approvals.
-        ask_seconds: how long a mid-call question may stay unanswered.
+        service: where writes go, and where the question's look-ups are answered.
+        store: approvals, ledger and audit trail.
+        policy: what the operator allows.
     """
 
-    def __init__(
-        self, mode: ConfirmMode = "auto", approvals: Approvals | None = None, *, ask_seconds: float = ASK_SECONDS
-    ) -> None:
-        self._mode = mode
-        self._approvals = approvals or Approvals()
-        self._ask_seconds = ask_seconds
+    def __init__(self, service: Service, store: Store, policy: Policy | None = None) -> None:
+        self._service = service
+        self._store = store
+        self._policy = policy or Policy()
 
     async def submit(
         self,
         operation: AnyOperation,
         request: WriteRequest,
         caller: Caller,
-        send: Callable[[], Awaitable[Response]],
         *,
         token: str | None = None,
         answered: Answered | None = None,
     ) -> Response | Question | Preview:
-        """Send the write if it is confirmed; else return what to ask. `send` is called at most once.
+        """Send the write if it is confirmed; else return what to ask. Sends at most once.
 
         Args:
             token: the confirmation token of the second step, if the caller gave one.
             answered: the reply of a round trip, if this is its second round.
 
         Raises:
-            NotConfirmed: declined, cancelled, timed out, malformed, replayed; nothing was sent.
-            Whatever `send` raises.
+            NotConfirmed: a limit, declined, cancelled, timed out, malformed, replayed; nothing was sent.
+            StoreError: the record cannot be kept; nothing was sent.
+            CamsError: as for any call; AmbiguousWrite if it may have been applied.
         """
-        if self._mode == "off":
-            return await send()
-        binding = request_digest(operation, request, caller.principal)
+        write = await self._as_write(operation, request, caller)
+        channel = self._channel(caller, token, answered)
+        await self._check_limits(write, channel)
+        if channel == "off":
+            await self._check_not_held(write)
+            return await self._send(operation, request, write, channel, None)
         if answered is not None:
-            self._approvals.spend(answered.state, binding, "elicitation")
-            _check(answered.reply)
-            return await send()
+            await self._check_reply(write, channel, answered.state, answered.reply)
+            return await self._send(operation, request, write, channel, answered.state)
         if token is not None:
-            self._approvals.spend(token, binding, "token")
-            return await send()
-        text = "\n".join(request.described())
-        if self._mode == "auto" and caller.ask is not None:
-            approval = self._approvals.issue(binding, "elicitation")
-            _check(await self._ask(caller.ask, text))
-            self._approvals.spend(approval, binding, "elicitation")
-            return await send()
-        if self._mode == "auto" and caller.round_trips:
-            return Question(text, self._approvals.issue(binding, "elicitation"))
-        return Preview(text, self._approvals.issue(binding, "token"))
+            return await self._send(operation, request, write, channel, token)
+        text = await self._question(request, write)
+        seconds = max(APPROVAL_SECONDS, self._policy.ask_seconds + 60)
+        approval = await _in_thread(lambda: self._store.issue(write, channel, seconds))
+        if channel == "token":
+            return Preview(text, approval)
+        if caller.ask is None:
+            return Question(text, approval)
+        await self._check_reply(write, channel, approval, await self._ask(write, channel, approval, caller, text))
+        return await self._send(operation, request, write, channel, approval)
 
-    async def _ask(self, ask: Callable[[str], Awaitable[Reply]], text: str) -> Reply:
-        with anyio.move_on_after(self._ask_seconds):
-            return await ask(text)
-        raise NotConfirmed(
-            f"Nothing was sent: the question was not answered within {self._ask_seconds:g} s.",
-            hint="Ask the user, then call again.",
+    async def _as_write(self, operation: AnyOperation, request: WriteRequest, caller: Caller) -> Write:
+        identity = await self._service.identity()
+        contents = request.contents()
+
+        def build() -> Write:
+            exactly = self._store.digest(caller.principal, identity, operation.action, request.parameters())
+            same_list = self._store.digest(operation.action, request.audience, contents) if contents else ""
+            return Write(
+                operation=operation.action,
+                principal=caller.principal,
+                client=caller.client,
+                binding=exactly,
+                list_digest=same_list,
+                audience=request.audience,
+                target=request.target(),
+                counts=request.counts(),
+            )
+
+        return await _in_thread(build)
+
+    def _channel(self, caller: Caller, token: str | None, answered: Answered | None) -> Channel:
+        if self._policy.confirm == "off":
+            return "off"
+        if answered is not None:
+            return "elicitation"
+        if token is None and self._policy.confirm == "auto":
+            if caller.ask is not None:
+                return caller.ask_channel
+            if caller.round_trips:
+                return "elicitation"
+        return "token"
+
+    async def _check_limits(self, write: Write, channel: Channel) -> None:
+        """Refuse what the operator does not allow, before anybody is asked."""
+        policy = self._policy
+        problem: str | None = None
+        if policy.audiences and write.audience not in policy.audiences:
+            problem = "this server may not write to this audience; the operator allows some with --allow-audience."
+        elif policy.users_per_call is not None and write.users > policy.users_per_call:
+            problem = f"this server sends at most {policy.users_per_call:,} users in a call (--max-users-per-call)."
+        if problem is not None:
+            await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
+        try:
+            await _in_thread(lambda: self._store.check_limit(write, policy.users_per_day))
+        except NotConfirmed as error:
+            await self._refuse(write, channel, error.message, error.hint)
+
+    async def _check_not_held(self, write: Write) -> None:
+        earlier = await self._earlier(write)
+        if earlier is not None:
+            await self._refuse(
+                write,
+                "off",
+                f"Nothing was sent: {_told(earlier)} With --confirm off nobody can be asked whether to repeat it.",
+                "Leave it, or have the operator lower --hold-hours.",
+            )
+
+    async def _refuse(self, write: Write, channel: Channel, message: str, hint: str | None) -> NoReturn:
+        await _in_thread(lambda: self._store.record("blocked", write, channel, message))
+        raise NotConfirmed(message, hint=hint)
+
+    async def _question(self, request: WriteRequest, write: Write) -> str:
+        lines = await request.described(self._service.call)
+        earlier = await self._earlier(write)
+        if earlier is not None:
+            lines.insert(1, f"Careful: {_told(earlier)}")
+        return "\n".join(lines)
+
+    async def _earlier(self, write: Write) -> Earlier | None:
+        return await _in_thread(lambda: self._store.earlier(write.list_digest, self._policy.hold_seconds))
+
+    async def _ask(self, write: Write, channel: Channel, approval: str, caller: Caller, text: str) -> Reply:
+        assert caller.ask is not None
+        reply = Reply("ended")
+        try:
+            with anyio.move_on_after(self._policy.ask_seconds) as limit:
+                reply = await caller.ask(text)
+            return Reply("timeout") if limit.cancelled_caught else reply
+        except BaseException:
+            # The client went away or called off; nobody can say yes any more.
+            await self._decline(write, channel, approval, "the call ended before an answer came")
+            raise
+
+    async def _check_reply(self, write: Write, channel: Channel, approval: str, reply: Reply | None) -> None:
+        """Raise NotConfirmed unless the reply is a yes."""
+        if reply is not None and reply.is_yes:
+            return
+        message, hint = self._why_not(reply)
+        await self._decline(write, channel, approval, message)
+        raise NotConfirmed(f"Nothing was sent: {message}.", hint=hint)
+
+    def _why_not(self, reply: Reply | None) -> tuple[str, str]:
+        unseen = (
+            "If no question was shown at all, the client cannot show questions: the operator can start cams-mcp with "
+            "--confirm token to confirm in two steps."
         )
+        match reply.action if reply else "":
+            case "decline":
+                return "the user declined", f"Do not try again unless the user asks for it. {unseen}"
+            case "cancel":
+                return "the user dismissed the question", f"Do not try again unless the user asks for it. {unseen}"
+            case "timeout":
+                waited = f"the question was not answered within {self._policy.ask_seconds:g} s"
+                return waited, f"Ask the user whether to call again. {unseen}"
+            case "failed":
+                return "the client could not put the question to the user", unseen
+            case _:
+                why = "the answer was not a yes (the box was not ticked, or the answer was malformed)"
+                return why, f"Ask the user; call again if they want it. {unseen}"
+
+    async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
+        await _in_thread(lambda: self._store.decline(write, channel, approval, reason))
+
+    async def _send(
+        self, operation: AnyOperation, request: WriteRequest, write: Write, channel: Channel, approval: str | None
+    ) -> Response:
+        day = self._policy.users_per_day
+        number = await _in_thread(lambda: self._store.begin(write, channel, approval, day))
+        outcome: Outcome = "unknown"
+        request_id: str | None = None
+        reason: str | None = "the call was cut off"
+        try:
+            response: Response = await self._service.call(operation, request)
+            outcome, request_id, reason = "sent", response.request_id, None
+        except AmbiguousWrite as error:
+            request_id, reason = error.request_id, "no clear answer"
+            raise
+        except CamsMcpError as error:
+            outcome, reason = "refused", getattr(error, "code", None) or type(error).__name__
+            request_id = getattr(error, "request_id", None)
+            raise
+        finally:
+            try:
+                await _in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))
+            except StoreError:
+                # The ledger keeps it as "unknown"; the caller hears what CAMS said.
+                logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)
+        return response
 
 
-def request_digest(operation: AnyOperation, request: WriteRequest, principal: str) -> str:
-    """A SHA-256 over who asks, the operation, and every parameter as it will be sent, in order."""
-    content = json.dumps([principal, operation.action, request.parameters()], sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run a step of the store in a worker thread, to its end: a cancelled call must not leave half a step."""
+    with anyio.CancelScope(shield=True):
+        return await anyio.to_thread.run_sync(work)
+    raise AssertionError  # a shield lets every exception through
 
 
-def _check(reply: Reply | None) -> None:
-    """Raise NotConfirmed unless the reply is a yes."""
-    if reply is not None and reply.is_yes:
-        return
-    if reply is not None and reply.action in ("decline", "cancel"):
-        what = "declined" if reply.action == "decline" else "dismissed the question"
-        raise NotConfirmed(
-            f"Nothing was sent: the user {what}.",
-            hint=(
-                "Do not try again unless the user asks for it. If no question was shown at all, the client cannot show "
-                "questions: start cams-mcp with --confirm token to confirm in two steps."
-            ),
-        )
-    raise NotConfirmed(
-        "Nothing was sent: the answer to the question was not a yes (the box was not ticked, or it was malformed).",
-        hint="Ask the user; call again if they want it.",
+def _told(earlier: Earlier) -> str:
+    when = dt.datetime.fromtimestamp(earlier.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if earlier.outcome == "sent":
+        return f"this very list went to this audience already, on {when}."
+    return (
+        f"this very list was sent to this audience on {when}, and whether it arrived is unknown. "
+        "Compare the audience's token_total with what it was before."
     )

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
@@ -103,8 +103,29 @@ class Request(Strict):
 class WriteRequest(Request):
     """The arguments of an operation that changes something."""
 
-    def described(self) -> list[str]:
-        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences."""
+    @property
+    def audience(self) -> str:
+        """What the limits count by: the id of what is written to."""
+        raise NotImplementedError
+
+    def target(self) -> dict[str, str]:
+        """The ids of what is written to, by argument, for the audit trail."""
+        raise NotImplementedError
+
+    def counts(self) -> dict[str, int]:
+        """How many `users`, and other counts for the audit trail."""
+        raise NotImplementedError
+
+    def contents(self) -> list[Any]:
+        """What is written, in a form that is equal for lists that come to the same. Empty if nothing is."""
+        raise NotImplementedError
+
+    async def described(self, look_up: LookUp) -> list[str]:
+        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences.
+
+        Raises:
+            NotConfirmed: the look-ups show that the write cannot work.
+        """
         raise NotImplementedError
 
 
@@ -196,6 +217,12 @@ class Operation(Generic[RequestT, ResponseT]):
 
 
 AnyOperation = Operation[Any, Any]
+
+
+class LookUp(Protocol):
+    """Runs an operation that reads."""
+
+    def __call__(self, operation: Operation[RequestT, ResponseT], request: RequestT, /) -> Awaitable[ResponseT]: ...
 
 
 def one_of(*values: str) -> BeforeValidator:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import re
 
-_EMAIL = re.compile(r"[^\s@\"'<>,;:()\[\]{}=]+@[^\s@\"'<>,;()\[\]{}]+")
-_NUMBER = re.compile(r"\+?\d(?:[\s().-]?\d){6,}")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_AT = r"(?:@|%(?:25)*40|\\u0040|&#0*64;|\uff20)"
+_LONGEST_LOCAL = 256  # of an encoded address; a bound, so that a long text without an @ costs no quadratic time
+_EMAIL = re.compile(
+    rf"[^\s@\"'<>,;:()\[\]{{}}=]{{0,{_LONGEST_LOCAL}}}{_AT}[^\s@\"'<>,;()\[\]{{}}]*",
+    re.IGNORECASE,
+)
+_SEPARATOR = r"(?:[\s().+/\u2010-\u2015-]|%2[089BDF])"
+_NUMBER = re.compile(rf"\+?\d(?:{_SEPARATOR}{{0,3}}\d){{6,}}", re.IGNORECASE)
+_CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_INVISIBLE_CHARACTERS = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
+_CONTROL = re.compile(f"[{_CONTROL_CHARACTERS}]+")
+_INVISIBLE = re.compile(f"[{_INVISIBLE_CHARACTERS}]+")
+_UNSEEN = re.compile(f"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}]+")
+
+_MARKS = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02`', "'"))
 
 LONGEST_QUOTE = 300
+_LONGEST_READ = 4096
 
 
 def scrub(text: str) -> str:
@@ -16,19 +29,37 @@ def scrub(text: str) -> str:
 
     For messages of the service or a proxy, which may repeat what was sent.
     """
-    text = _UNSEEN.sub(" ", text)
+    cut = len(text) > _LONGEST_READ
+    # Half an address at the cut would not be recognised: end at a word, and not within a number.
+    text = text[:_LONGEST_READ].rpartition(" ")[0].rstrip(" 0123456789().+/-") if cut else text
+    text = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
     text = _NUMBER.sub("***", _EMAIL.sub("***", text)).strip()
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+    return f"{text[:LONGEST_QUOTE]}..." if cut or len(text) > LONGEST_QUOTE else text
+
+
+def printable(text: str, longest: int = 120) -> str:
+    """`text` on one line, without invisible or right-to-left characters, at most so long."""
+    return " ".join(_UNSEEN.sub(" ", text).split())[:longest]
+
+
+def quoted(name: str, longest: int = 60) -> str:
+    """A name that somebody else chose, for use inside a sentence of ours: on one line, short, in quotation marks.
+
+    It cannot begin a line, close its quotation, or hide behind invisible or right-to-left characters.
+    """
+    name = printable(name).translate(_MARKS)
+    return f'"{name[:longest]}..."' if len(name) > longest else f'"{name}"'
 
 
 def mask_email(address: str) -> str:
     """`jane@example.com` as `j***@example.com`."""
-    local, _, domain = address.strip().rpartition("@")
-    return f"{local[:1]}***@{_UNSEEN.sub('', domain)}"
+    local, _, domain = _CONTROL.sub("", _INVISIBLE.sub("", address)).strip().rpartition("@")
+    return f"{local[:1]}***@{domain}"
 
 
 def mask_phone(number: str) -> str:
-    """`+8613800000000` as `+86138****0000`: too few digits left to call, enough for its owner to recognise."""
+    """`+8613800000000` as `+86138****0000`: four digits or more are hidden, the rest is for its owner to recognise."""
     digits = re.sub(r"[^0-9+]", "", number)
     head, tail = (6, 4) if len(digits) > 11 else (3, 2)  # noqa: PLR2004 - shorter numbers show less
+    head = max(0, min(head, len(digits) - tail - 4))
     return f"{digits[:head]}****{digits[-tail:]}"

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import anyio
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -15,8 +16,9 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from cams_mcp import __version__
+from cams_mcp.confirmation import CONFIRM_SCHEMA, Answered, Caller, Question, Reply
 from cams_mcp.errors import CamsMcpError
-from cams_mcp.guard import CONFIRM_SCHEMA, Answered, Caller, Question, Reply
+from cams_mcp.redaction import printable
 
 if TYPE_CHECKING:
     from cams_mcp.tools import Outcome
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 NAME = "cams-mcp"
 QUESTION = "confirm"
 """The key of the one question a call may return (2026-07-28)."""
+
+PROGRESS_SECONDS = 5.0
 
 INSTRUCTIONS = """\
 Tools for Alibaba Cloud Chat App Message Service (CAMS): WhatsApp, Messenger, Instagram and Viber.
@@ -99,22 +103,49 @@ def _can_ask(ctx: Context) -> bool:
 
 
 def _caller(ctx: Context) -> Caller:
+    client = _client_name(ctx)
     if not _can_ask(ctx):
-        return Caller()
+        return Caller(client=client)
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        return Caller(round_trips=True)
+        return Caller(client=client, round_trips=True)
     if not ctx.session.can_send_request:
-        return Caller()
+        return Caller(client=client)
 
     async def ask(text: str) -> Reply:
-        try:
-            result = await ctx.session.elicit_form(text, CONFIRM_SCHEMA, related_request_id=ctx.request_id)
-        except (MCPError, NoBackChannelError, ValidationError) as error:
-            logger.warning("the client could not answer the question: %s", type(error).__name__)
-            return Reply("failed")
-        return Reply(result.action, result.content)
+        reply = Reply("ended")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_report_waiting, ctx)
+            reply = await _elicit(ctx, text)
+            group.cancel_scope.cancel()
+        return reply
 
-    return Caller(ask=ask)
+    return Caller(client=client, ask=ask)
+
+
+async def _elicit(ctx: Context, text: str) -> Reply:
+    try:
+        result = await ctx.session.elicit_form(text, CONFIRM_SCHEMA, related_request_id=ctx.request_id)
+    except (MCPError, NoBackChannelError, ValidationError) as error:
+        logger.warning("the client could not answer the question: %s", type(error).__name__)
+        return Reply("failed")
+    return Reply(result.action, result.content)
+
+
+async def _report_waiting(ctx: Context) -> None:
+    """Tell the client now and then that the call is alive, so that it does not give up before the person answers."""
+    waited = 0
+    while True:
+        await ctx.session.report_progress(waited, None, "Waiting for the user's confirmation")
+        await anyio.sleep(PROGRESS_SECONDS)
+        waited += 1
+
+
+def _client_name(ctx: Context) -> str:
+    """Name and version as the client gives them, cleaned: they go into the audit trail."""
+    parameters = ctx.session.client_params
+    if parameters is None:
+        return ""
+    return printable(f"{parameters.client_info.name} {parameters.client_info.version}")
 
 
 def _answered(params: types.CallToolRequestParams) -> Answered | None:

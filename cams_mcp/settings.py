@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -15,8 +16,10 @@ from cams_mcp.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cams_mcp.client import CamsClient
-    from cams_mcp.guard import Answered, Caller, ConfirmMode, Question
+    from cams_mcp.confirmation import Answered, Caller, ConfirmMode, Question
+    from cams_mcp.guard import Policy
     from cams_mcp.sandbox import Faults
+    from cams_mcp.store import Store
     from cams_mcp.tools import Outcome, Toolbox
 
 
@@ -39,6 +42,12 @@ class Settings:
     sandbox: bool = False
     faults: tuple[str, ...] = ()
     confirm: ConfirmMode = "auto"
+    ask_timeout: float = 120.0
+    hold_hours: float = 24.0
+    max_users_per_call: int | None = None
+    max_users_per_day: int | None = None
+    allow_audience: tuple[str, ...] = ()
+    state_dir: Path | None = None
     read_only: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +66,28 @@ class Settings:
     def address(self) -> Endpoint:
         """Where CAMS answers."""
         return Endpoint.parse(self.endpoint) if self.endpoint else Endpoint.of_region(self.region)
+
+    @property
+    def policy(self) -> Policy:
+        """What the guard lets out."""
+        from cams_mcp.guard import Policy  # noqa: PLC0415 - only writes need it
+
+        return Policy(
+            confirm=self.confirm,
+            ask_seconds=self.ask_timeout,
+            hold_seconds=self.hold_hours * 3600,
+            users_per_call=self.max_users_per_call,
+            users_per_day=self.max_users_per_day,
+            audiences=frozenset(self.allow_audience),
+        )
+
+    def store(self) -> Store:
+        """The record of approvals and writes; the embedded sandbox forgets its writes, and so does its record."""
+        from cams_mcp.store import Store  # noqa: PLC0415 - only writes need it
+
+        if self.sandbox and self.state_dir is None:
+            return Store(None)
+        return Store(self.state_dir or default_state_dir())
 
     def _connect(self) -> CamsClient:
         from cams_mcp.client import CamsClient, ClientOptions  # noqa: PLC0415 - httpx is not needed to start
@@ -86,8 +117,19 @@ class Settings:
         from cams_mcp.operations import OPERATIONS  # noqa: PLC0415
         from cams_mcp.tools import Toolbox  # noqa: PLC0415
 
-        async with self._connect() as client:
-            yield Toolbox(OPERATIONS, client, Guard(self.confirm), read_only=self.read_only)
+        store = self.store()
+        try:
+            async with self._connect() as client:
+                yield Toolbox(OPERATIONS, client, Guard(client, store, self.policy), read_only=self.read_only)
+        finally:
+            store.close()
+
+
+def default_state_dir() -> Path:
+    """The platform's place for state, e.g. ~/.local/state/cams-mcp."""
+    from platformdirs import user_state_path  # noqa: PLC0415 - only writes need it
+
+    return user_state_path("cams-mcp", appauthor=False)
 
 
 class LazyToolbox:

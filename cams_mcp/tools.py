@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import mcp_types as types
 
 from cams_mcp.arguments import parse_arguments
+from cams_mcp.confirmation import Answered, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
-from cams_mcp.guard import Answered, Caller, Guard, Preview, Question
-from cams_mcp.models import AnyOperation, Listing, Operation, Request, RequestT, ResponseT, WriteRequest
+from cams_mcp.guard import Guard, Service
+from cams_mcp.models import AnyOperation, Listing, Request, WriteRequest
 from cams_mcp.schemas import Schema, input_schema, output_schema
 
 TOKEN_ARGUMENT = "confirmation_token"  # noqa: S105 - an argument's name
@@ -34,12 +35,6 @@ NEXT_AFTER_PREVIEW = (
 )
 
 
-class Backend(Protocol):
-    """Runs an operation against CAMS; `cams_mcp.client.CamsClient` is one."""
-
-    async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a call came to, as the structured content of a tool result."""
@@ -57,16 +52,16 @@ class Toolbox:
 
     Args:
         operations: what to offer, in the order of listing.
-        backend: runs them.
+        service: runs them.
         guard: lets writes out.
         read_only: leave out the operations that write.
     """
 
     def __init__(
-        self, operations: Iterable[AnyOperation], backend: Backend, guard: Guard, *, read_only: bool = False
+        self, operations: Iterable[AnyOperation], service: Service, guard: Guard, *, read_only: bool = False
     ) -> None:
         self._operations = {op.name: op for op in operations if not (read_only and op.writes)}
-        self._backend = backend
+        self._service = service
         self._guard = guard
 
     @property
@@ -85,7 +80,7 @@ class Toolbox:
         operation = self._operations[name]
         if not operation.writes:
             request = parse_arguments(operation, arguments)
-            response = await self._backend.call(operation, request)
+            response = await self._service.call(operation, request)
             return Outcome((response.paged(request) if isinstance(response, Listing) else response).result())
         given = dict(arguments)
         token = _take_token(operation.name, given)
@@ -94,7 +89,6 @@ class Toolbox:
             operation,
             cast("WriteRequest", request),
             caller,
-            lambda: self._backend.call(operation, request),
             token=token,
             answered=answered,
         )

@@ -13,13 +13,15 @@ import uvicorn
 from mcp import Client
 
 from cams_mcp.client import CamsClient, ClientOptions
+from cams_mcp.confirmation import ConfirmMode
 from cams_mcp.credentials import ExplicitKey
 from cams_mcp.endpoint import Endpoint
-from cams_mcp.guard import ConfirmMode, Guard
+from cams_mcp.guard import Guard, Policy
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
 from cams_mcp.server import create_server
+from cams_mcp.store import Store
 from cams_mcp.tools import Toolbox, make_tool
 
 ERAS = ("auto", "legacy")
@@ -67,12 +69,14 @@ async def mcp_client(
     mode: str = "auto",
     confirm: ConfirmMode = "auto",
     read_only: bool = False,
-    guard: Guard | None = None,
+    policy: Policy | None = None,
+    store: Store | None = None,
     **client: Any,
 ) -> AsyncGenerator[Client]:
     """The SDK's client connected in memory to a server over `sandbox`. `client` goes to the SDK's client."""
     async with client_of(sandbox) as backend:
-        toolbox = Toolbox(OPERATIONS, backend, guard or Guard(confirm), read_only=read_only)
+        guard = Guard(backend, store or Store(None), policy or Policy(confirm=confirm))
+        toolbox = Toolbox(OPERATIONS, backend, guard, read_only=read_only)
         definitions = [make_tool(operation) for operation in OPERATIONS if not (read_only and operation.writes)]
         async with Client(create_server(definitions, toolbox), mode=mode, **client) as connected:
             yield connected

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "Try everything on the sandbox: no account, no network.",
     "tools": "List the tools and their arguments.",
     "call": "Call one tool without an MCP client.",
+    "audit": "Show what was asked, approved and sent.",
     "sandbox": "Serve a local CAMS endpoint for tests.",
 }
 DEFAULT_COMMAND = "serve"

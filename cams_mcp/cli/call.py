@@ -11,8 +11,9 @@ import anyio
 import anyio.to_thread
 import click
 
+from cams_mcp import __version__
 from cams_mcp.cli.options import Failure, with_settings
-from cams_mcp.guard import Caller, Question, Reply
+from cams_mcp.confirmation import Caller, Question, Reply
 from cams_mcp.settings import Settings
 
 
@@ -52,10 +53,15 @@ async def _call(settings: Settings, tool: str, arguments: dict[str, Any], intera
     async with settings.open() as toolbox:
         if tool not in toolbox.names:
             raise Failure(f"Unknown tool. There are: {', '.join(toolbox.names)}.")
-        outcome = await toolbox.call(tool, arguments, Caller(ask=_ask if interactive else None))
+        outcome = await toolbox.call(tool, arguments, _caller(interactive=interactive))
         # A terminal is asked in mid-call; questions by round trip are for MCP clients.
         assert not isinstance(outcome, Question)
         return outcome.content
+
+
+def _caller(*, interactive: bool) -> Caller:
+    client = f"cams-mcp call {__version__}"
+    return Caller(client=client, ask=_ask, ask_channel="terminal") if interactive else Caller(client=client)
 
 
 async def _ask(text: str) -> Reply:

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,6 +54,12 @@ CONNECTION: tuple[Decorator, ...] = (
 
 READ_ONLY = option("--read-only/--no-read-only", default=False, help="Leave out the tools that write.")
 
+STATE_DIR = option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where approvals, the ledger of writes and the audit trail live; default is the platform's state directory.",
+)
+
 GUARD: tuple[Decorator, ...] = (
     option(
         "--confirm",
@@ -61,6 +68,17 @@ GUARD: tuple[Decorator, ...] = (
         help="How writes are confirmed: auto asks through the client or else takes two steps; token always takes two "
         "steps; off sends without confirmation.",
     ),
+    option("--ask-timeout", type=click.FloatRange(min=1, max=3600), default=120.0, help="Seconds a question may wait."),
+    option(
+        "--hold-hours",
+        type=click.FloatRange(min=0, max=8760),
+        default=24.0,
+        help="For so long the same list to the same audience counts as a repetition; 0 never.",
+    ),
+    option("--max-users-per-call", type=click.IntRange(min=1), help="Refuse calls with more users."),
+    option("--max-users-per-day", type=click.IntRange(min=1), help="Refuse more users to one audience in 24 hours."),
+    option("--allow-audience", multiple=True, metavar="ID", help="Write to these audiences only; repeatable."),
+    STATE_DIR,
     READ_ONLY,
 )
 

@@ -35,8 +35,11 @@ def command(host: str, port: int, faults: tuple[str, ...], log_level: str) -> No
         require_loopback(host, "The sandbox")
         sandbox = Sandbox(Faults(map(Fault.parse, faults)), keep_calls=0)
         listener = bind(host, port)
+        # Before the address is told, so that whoever reads it can connect.
+        listener.listen()
+        authority = f"[{host}]" if ":" in host and not host.startswith("[") else host
         click.echo(
-            f"CAMS sandbox on http://{host}:{listener.getsockname()[1]}\n"
+            f"CAMS sandbox on http://{authority}:{listener.getsockname()[1]}\n"
             f"  access key id {SANDBOX_KEY.id}, secret {SANDBOX_KEY.secret}\n"
             f"  Messenger: cust_space_id {MESSENGER_SPACE}, page_id {MESSENGER_PAGE}, ad_account_id {AD_ACCOUNT}\n"
             f"  WhatsApp: cust_space_id {WHATSAPP_SPACE}, business_number {WHATSAPP_NUMBER}",

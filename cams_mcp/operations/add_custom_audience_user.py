@@ -3,17 +3,14 @@
 import re
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from cams_mcp.models import NESTED, Operation, Required, Response, Strict, WriteRequest
-from cams_mcp.redaction import mask_email, mask_phone
+from cams_mcp.models import NESTED, LookUp, Operation, Required, Response, Strict, WriteRequest
+from cams_mcp.operations.audience_question import Person, describe, person
 
 MAX_USERS = 10_000
 """Users per call ("You can include up to 10,000 user records in each API call")."""
-
-MIN_MATCHED = 100
-"""Below this many matched users Meta discards the data ("If fewer than 100 users are matched, Meta discards")."""
 
 _EMAIL = re.compile(r"[^\s@,;<>()]+@[^\s@,;<>()]+\.[^\s@,;<>().]+")
 _PHONE_SEPARATORS = re.compile(r"[\s().\-/]")
@@ -35,14 +32,23 @@ def _check_phone(value: str) -> str:
 class AudienceUser(Strict):
     """One person: an e-mail address, a phone number, or both."""
 
-    email: Annotated[str | None, AfterValidator(_check_email), Field(description="E-mail address.")] = None
-    phone: Annotated[str | None, AfterValidator(_check_phone), Field(description="Digits with country code.")] = None
+    email: Annotated[Annotated[str, AfterValidator(_check_email)] | None, Field(description="E-mail address.")] = None
+    phone: Annotated[
+        Annotated[str, AfterValidator(_check_phone)] | None, Field(description="Digits with country code.")
+    ] = None
 
     @model_validator(mode="after")
     def _has_either(self) -> Self:
         if self.email is None and self.phone is None:
             raise PydanticCustomError("user", "needs an email, a phone, or both")
         return self
+
+
+def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list[AudienceUser] | None:
+    # A flag that is wrong itself is not in the data; it has its own error.
+    if users is None and info.data.get("batch_last_flag", True) is not True:
+        raise PydanticCustomError("users", "is required (it may be left out only with batch_last_flag true)")
+    return users
 
 
 class AddCustomAudienceUserRequest(WriteRequest):
@@ -57,49 +63,40 @@ uploads with under 100 matches; matching takes up to a day."""
     page_id: Annotated[Required, Field(description="From list_custom_audience.")]
     ad_account_id: Annotated[Required, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Required, Field(description="From list_custom_audience.")]
+    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches of this upload.")] = None
+    batch_last_flag: Annotated[bool | None, Field(description="True on the last batch of an upload.")] = None
     users: Annotated[
         Annotated[list[AudienceUser], Field(min_length=1, max_length=MAX_USERS)] | None,
         NESTED,
-        Field(description="People; phones as digits with country code. Left out only with batch_last_flag."),
+        AfterValidator(_check_users),
+        Field(
+            description="People; phones as digits with country code. Left out only with batch_last_flag.",
+            validate_default=True,
+        ),
     ] = None
-    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches of this upload.")] = None
-    batch_last_flag: Annotated[bool | None, Field(description="True on the last batch of an upload.")] = None
 
-    @model_validator(mode="after")
-    def _has_users(self) -> Self:
-        if self.users is None and self.batch_last_flag is not True:
-            raise PydanticCustomError("users", "users is required (it may be left out only with batch_last_flag true)")
-        return self
+    @property
+    def audience(self) -> str:
+        return self.custom_audience_id
 
-    def described(self) -> list[str]:
+    def target(self) -> dict[str, str]:
+        names = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
+        return {name: getattr(self, name) for name in names}
+
+    def counts(self) -> dict[str, int]:
         users = self.users or []
-        emails = [user.email for user in users if user.email is not None]
-        phones = [user.phone for user in users if user.phone is not None]
-        lines = [
-            f"Add {_count(len(users), 'person', 'people')} to a Meta custom audience?",
-            (
-                f"Audience {self.custom_audience_id}, ad account {self.ad_account_id}, page {self.page_id}, "
-                f"instance {self.cust_space_id}."
-            ),
-            f"{len(emails):,} with e-mail, {len(phones):,} with phone.",
-        ]
-        samples = [*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])]
-        if samples:
-            lines.append(f"For example {', '.join(samples)}.")
-        if self.estimated_num_total is not None:
-            lines.append(f"The whole upload is said to have {_count(self.estimated_num_total, 'person', 'people')}.")
-        if self.batch_last_flag:
-            lines.append("This is the last batch of the upload.")
-        lines.append("Their addresses go to Meta. This cannot be undone.")
-        if (self.estimated_num_total or len(users)) < MIN_MATCHED:
-            lines.append(f"Meta discards uploads with under {MIN_MATCHED} matches: so few people will have no effect.")
-        else:
-            lines.append(f"If Meta matches fewer than {MIN_MATCHED} of them, it discards the data.")
-        return lines
+        return {
+            "users": len(users),
+            "emails": sum(user.email is not None for user in users),
+            "phones": sum(user.phone is not None for user in users),
+            "duplicates": len(users) - len({person(user) for user in users}),
+        }
 
+    def contents(self) -> list[Person]:
+        return sorted({person(user) for user in self.users or []})
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+    async def described(self, look_up: LookUp) -> list[str]:
+        return await describe(self, look_up)
 
 
 class AddCustomAudienceUserResponse(Response):

@@ -29,7 +29,8 @@ its rows give the cust_space_id of the other tools (direct customers: the instan
     instance_name: Annotated[str | None, Field(description="Filter by name.")] = None
     instance_id: Annotated[str | None, Field(description="Only this one; from a row.")] = None
     submit_time: Annotated[
-        str | None, AfterValidator(_check_time), Field(description="Submission time, YYYY-MM-DD HH:MM:SS.")
+        Annotated[str, AfterValidator(_check_time)] | None,
+        Field(description="Submission time, YYYY-MM-DD HH:MM:SS."),
     ] = None
     resource_group_id: Annotated[str | None, Field(description="Only this group; from a row.")] = None
     filter_str: Annotated[str | None, Field(description="Free text filter.")] = None

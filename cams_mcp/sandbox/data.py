@@ -25,25 +25,36 @@ _CITIES = ("Singapore", "Jakarta", "Bangkok", "Manila", "Hanoi", "Madrid", "Lago
 _SEGMENTS = ("VIP", "Lapsed", "Newsletter", "Cart", "Loyalty", "Birthday", "Wholesale", "Trial", "Event", "App")
 _OFFERS = ("Spring sale", "Restock", "Flash offer", "Loyalty week", "Launch", "Reminder", "Clearance", "New menu")
 _STATES = ("published", "published", "published", "submitted", "draft")
-_GROUP_STATUSES = ("ACTIVE", "ACTIVE", "ACTIVE", "ACTIVE", "INACTIVE", "SUSPENDED", "CREATING", "UPDATING")
+_GROUP_STATUSES = ("ACTIVE", "ACTIVE", "ACTIVE", "DELETING", "INACTIVE", "SUSPENDED", "CREATING", "UPDATING")
+_SECOND_ACCOUNT_FROM = 280
 
 
 @dataclass(slots=True)
 class Account:
-    """The rows of every list, in CAMS's spelling."""
+    """The rows of every list, in CAMS's spelling.
+
+    `bindings` has the bound id of the instances that are bound: CAMS filters by it and does not tell it.
+    """
 
     instances: list[Row] = field(default_factory=list[Row])
     audiences: list[Row] = field(default_factory=list[Row])
     campaigns: list[Row] = field(default_factory=list[Row])
     groups: list[Row] = field(default_factory=list[Row])
+    bindings: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def make_account() -> Account:
-    """240 instances; the first Messenger page has 320 audiences and 300 campaigns, the first number 280 groups."""
+    """240 instances; the first Messenger page has 320 audiences and 300 campaigns, the first number 280 groups.
+
+    The last audiences and campaigns of the first page belong to a second ad account.
+    """
     account = Account()
     for number in range(60):
         for channel in _CHANNELS:
-            account.instances.append(_instance(channel, number))
+            instance = _instance(channel, number)
+            account.instances.append(instance)
+            if number % 3:
+                account.bindings[instance["InstanceId"]] = f"bind-{number:04}"
         main = number == 0
         space, page, ad_account = (
             f"cams-msgr{number + 1:04}",
@@ -90,6 +101,10 @@ def _names(first: Iterable[str], second: Iterable[str]) -> Iterator[str]:
         yield f"{pair}-{turn // len(pairs) + 1}"
 
 
+def _account_of(number: int, ad_account: str) -> str:
+    return ad_account if number < _SECOND_ACCOUNT_FROM else str(int(ad_account) + 1000)
+
+
 def _audiences(space: str, page: str, ad_account: str) -> Iterator[Row]:
     for number, name in enumerate(_names(_SEGMENTS, ("Q1", "Q2", "Q3", "Q4"))):
         yield {
@@ -102,7 +117,7 @@ def _audiences(space: str, page: str, ad_account: str) -> Iterator[Row]:
             "Description": f"{name}, made for tests" if number % 3 else None,
             # The documents show times of 10 and of 12 digits, and "51".
             "CreateTime": 1_720_356_898 + number * 3600,
-            "AdAccountId": ad_account,
+            "AdAccountId": _account_of(number, ad_account),
             "UpdateTime": 51 if number % 7 == 0 else 1_720_400_000 + number * 3600,
             "TokenTotal": number * 37 % 5000,
             "UploadType": "intf" if number % 2 else "excel",
@@ -117,7 +132,7 @@ def _campaigns(space: str, page: str, ad_account: str) -> Iterator[Row]:
             "Status": ("AVAILABLE", "AVAILABLE", "PAUSED", "EXHAUSTED")[number % 4],
             "CampaignId": f"{page[-6:]}{5000000 + number}",
             "CreateTime": 173_029_392_838 + number,
-            "AdAccountId": ad_account,
+            "AdAccountId": _account_of(number, ad_account),
             "CampaignName": name,
             "Budget": number * 50 % 4000,
             "BudgetType": "daily" if number % 2 else "lifetime",

@@ -20,6 +20,8 @@ FAULTS: dict[str, tuple[float, str]] = {
 }
 """Name: (default of VALUE, what it does)."""
 
+ERROR_STATUSES = range(400, 600)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -46,12 +48,20 @@ class Fault:
             fault = cls(name, float(rate or 1), float(value or FAULTS[name][0]))
         except ValueError:
             fault = None
-        if fault is None or not 0 <= fault.rate <= 1 or not 0 <= fault.value < 1e9:  # noqa: PLR2004
+        if fault is None or not fault.makes_sense:
             raise ConfigurationError(
-                "--fault (CAMS_MCP_FAULT) is not of the form NAME[:RATE[:VALUE]] with RATE from 0 to 1.",
-                hint="For example throttle:0.2 or latency:1:0.5.",
+                "--fault (CAMS_MCP_FAULT) is not of the form NAME[:RATE[:VALUE]] with RATE from 0 to 1, and for error "
+                "VALUE from 400 to 599.",
+                hint="For example throttle:0.2, latency:1:0.5 or error:1:500.",
             )
         return fault
+
+    @property
+    def makes_sense(self) -> bool:
+        """Whether rate and value are in their ranges."""
+        if self.name == "error" and self.value not in ERROR_STATUSES:
+            return False
+        return 0 <= self.rate <= 1 and 0 <= self.value < 1e9  # noqa: PLR2004
 
 
 class Faults:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from cams_mcp.credentials import AccessKey
-from cams_mcp.signing import DATE_FORMAT, authorization, encode_form
+from cams_mcp.signing import DATE_FORMAT, authorization, encode
 
 WINDOW = dt.timedelta(minutes=15)
 _AUTHORIZATION = re.compile(r"ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([0-9a-f]{64})")
@@ -92,19 +92,25 @@ class Gateway:
     def _check_signature(self, request: WireRequest, names: list[str], given: str) -> None:
         headers = request.headers
         signed = {name: headers[name] for name in names if name in headers}
-        unsigned = [name for name in headers if name.startswith("x-acs-") and name not in signed]
-        query = encode_form(dict(parse_qsl(request.query, keep_blank_values=True)))
-        expected = authorization(self._key, request.method, request.path, query, signed | {"host": headers["host"]})
+        unsigned = [name for name in headers if (name == "host" or name.startswith("x-acs-")) and name not in signed]
+        # What is signed is sorted; what is sent need not be. Repeated parameters stay: adding one breaks the signature.
+        pairs = sorted(parse_qsl(request.query, keep_blank_values=True))
+        query = "&".join(f"{encode(name)}={encode(value)}" for name, value in pairs)
         hashed = hashlib.sha256(request.body).hexdigest()
-        same_body = hmac.compare_digest(hashed, headers["x-acs-content-sha256"])
-        same_signature = hmac.compare_digest(expected.rpartition("=")[2], given)
-        token_fits = headers.get("x-acs-security-token") == self._key.security_token
-        if unsigned or not same_body or not same_signature or not token_fits:
+        fits = (
+            not unsigned
+            and hmac.compare_digest(hashed.encode(), headers["x-acs-content-sha256"].encode())
+            and headers.get("x-acs-security-token") == self._key.security_token
+        )
+        if fits:
+            expected = authorization(self._key, request.method, request.path, query, signed)
+            fits = hmac.compare_digest(expected.rpartition("=")[2], given)
+        if not fits:
             raise Refused(400, "SignatureDoesNotMatch", "Specified signature is not matched with our calculation.")
 
     def _check_nonce(self, nonce: str) -> None:
         now = self._now()
-        self._nonces = {old: when for old, when in self._nonces.items() if now - when < 2 * WINDOW}
+        self._nonces = {old: when for old, when in self._nonces.items() if now - when <= 2 * WINDOW}
         if nonce in self._nonces:
             raise Refused(400, "SignatureNonceUsed", "Specified signature nonce was used already.")
         self._nonces[nonce] = now

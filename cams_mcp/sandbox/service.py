@@ -9,10 +9,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from cams_mcp.credentials import AccessKey
-from cams_mcp.operations.add_custom_audience_user import MAX_USERS, MIN_MATCHED
+from cams_mcp.operations.add_custom_audience_user import MAX_USERS
+from cams_mcp.operations.audience_question import MIN_MATCHED
 from cams_mcp.sandbox.data import Account, Row, make_account
 from cams_mcp.sandbox.faults import Faults
 from cams_mcp.sandbox.gateway import Gateway, Refused, WireRequest
@@ -82,6 +83,7 @@ class Sandbox:
             "ListCustomAudience": self._list_custom_audience,
             "ListMessageCampaign": self._list_message_campaign,
             "ListChatGroup": self._list_chat_group,
+            "ListPageAdAccount": self._list_page_ad_account,
             "AddCustomAudienceUser": self._add_custom_audience_user,
         }
 
@@ -157,6 +159,7 @@ class Sandbox:
             and _is(row, "InstanceId", given.get("InstanceId"))
             and _is(row, "SubmitTime", given.get("SubmitTime"))
             and _is(row, "ResourceGroupId", given.get("ResourceGroupId"))
+            and _is_bound(self._account.bindings.get(row["InstanceId"]), given)
             and (
                 _has(row, "InstanceName", wanted := given.get("FilterStr")) or _has(row, "InstanceDescription", wanted)
             )
@@ -211,7 +214,7 @@ class Sandbox:
         if given.get("ChannelType", "WHATSAPP").upper() not in ("", "WHATSAPP"):
             raise Refused(200, "InvalidParameter.ChannelTypeNotSupport", "The channel type is not supported.")
         number = given["BusinessNumber"].lstrip("+")
-        if not number.isdigit():
+        if not (number.isascii() and number.isdigit()):
             raise Refused(200, "InvalidParameter.PhoneNumberError", "The phone number is wrong.")
         rows = [
             row
@@ -227,6 +230,16 @@ class Sandbox:
         answer = {"AccessDeniedDetail": "None", "Message": "None", "Code": "OK", "Success": True}
         return answer | {"Data": {"Total": total, "List": shown}}
 
+    def _list_page_ad_account(self, given: dict[str, str]) -> dict[str, Any]:
+        self._check_target(given, "CustSpaceId", "PageId")
+        pages = {(row["CustSpaceId"], row["PageId"], row["AdAccountId"]) for row in self._account.audiences}
+        shown = [
+            {"AdAccountId": account, "AdAccountName": f"Ads {account[-3:]}", "Currency": "USD", "PageId": page}
+            for space, page, account in sorted(pages)
+            if (space, page) == (given["CustSpaceId"], given["PageId"])
+        ]
+        return {"AccessDeniedDetail": "None", "Message": "OK", "Code": "OK", "Success": True, "Data": shown}
+
     def _add_custom_audience_user(self, given: dict[str, str]) -> dict[str, Any]:
         self._check_target(given, "CustSpaceId", "PageId", "AdAccountId", "CustomAudienceId")
         audience = given["CustomAudienceId"]
@@ -238,8 +251,8 @@ class Sandbox:
             raise Refused(200, "InvalidParameter.CustomAudienceId", "The custom audience does not exist.")
         users = _json(given.get("Users", "[]"), "Users", list)
         last = given.get("BatchLastFlag", "").lower()
-        if len(users) > MAX_USERS or not all(isinstance(user, dict) for user in users):
-            raise Refused(200, "InvalidParameter.Users", f"Users takes up to {MAX_USERS} objects.")
+        if len(users) > MAX_USERS or not all(map(_is_user, users)):
+            raise Refused(200, "InvalidParameter.Users", f"Users takes up to {MAX_USERS} objects of texts.")
         if not users and last != "true":
             raise Refused(400, "MissingUsers", "Users is mandatory for this action.")
         self._add({(user.get("Email"), user.get("Phone")) for user in users}, audience, goes_on=last == "false")
@@ -272,6 +285,17 @@ def _has(row: Row, element: str, wanted: str | None) -> bool:
     return not wanted or wanted.lower() in str(row[element] or "").lower()
 
 
+def _is_bound(bound: str | None, given: Mapping[str, str]) -> bool:
+    wanted, flag = given.get("BindId"), given.get("IsBind", "").lower()
+    return (not wanted or bound == wanted) and (not flag or (bound is not None) == (flag == "true"))
+
+
+def _is_user(user: Any) -> bool:
+    return isinstance(user, dict) and all(
+        isinstance(cast("Row", user).get(name), str | None) for name in ("Email", "Phone")
+    )
+
+
 def _of_page(row: Row, given: Mapping[str, str]) -> bool:
     same_place = row["CustSpaceId"] == given["CustSpaceId"] and row["PageId"] == given["PageId"]
     return same_place and _is(row, "AdAccountId", given.get("AdAccountId"))
@@ -280,7 +304,7 @@ def _of_page(row: Row, given: Mapping[str, str]) -> bool:
 def _json(text: str, name: str, kind: type[Any]) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, kind):
         raise Refused(400, f"InvalidParameter.{name}", f"{name} is not valid JSON of the right kind.")

@@ -1,0 +1,80 @@
+"""`cams-mcp audit`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cams_mcp.cli.options import STATE_DIR, errors_shown, with_options
+from cams_mcp.settings import default_state_dir
+from cams_mcp.store import Store
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+
+
+@click.command("audit")
+@with_options(
+    STATE_DIR,
+    click.option(
+        "--since", metavar="TIME", help="From 2026-01-31 or 2026-01-31T08:00 (UTC) on, or the last 30m, 12h, 7d."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+)
+def command(state_dir: Path | None, since: str | None, as_json: bool) -> None:
+    """Show the audit trail: every asked, approved, declined, blocked, sent, failed and unknown write, oldest first.
+
+    It holds ids, counts and digests, no people's addresses. The digest is salted: equal for equal requests on this
+    machine, and of no use elsewhere.
+    """
+    start = _parse(since)
+    with errors_shown():
+        store = Store(state_dir or default_state_dir())
+        entries = store.audit(start)
+        store.close()
+    for entry in entries:
+        click.echo(json.dumps(_with_iso_time(entry), ensure_ascii=False) if as_json else _line(entry))
+    if not entries and not as_json:
+        click.echo("No entries.", err=True)
+
+
+def _parse(since: str | None) -> float:
+    """A time in seconds since 1970."""
+    if since is None:
+        return 0.0
+    now = dt.datetime.now(dt.UTC)
+    if ago := re.fullmatch(r"(\d{1,6})([mhd])", since):
+        return now.timestamp() - int(ago[1]) * _UNITS[ago[2]]
+    try:
+        time = dt.datetime.fromisoformat(since)
+    except ValueError:
+        raise click.BadParameter("use 2026-01-31, 2026-01-31T08:00 or 30m, 12h, 7d", param_hint="--since") from None
+    return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def _iso(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _with_iso_time(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry | {"time": _iso(entry["time"])}
+
+
+def _line(entry: dict[str, Any]) -> str:
+    target = entry["target"]
+    parts = [
+        _iso(entry["time"]),
+        f"{entry['event']:8}",
+        entry["operation"],
+        f"audience {target.get('custom_audience_id', '?')}",
+        f"{entry['counts']['users']:,} users",
+        f"by {entry['principal']} ({entry['client'] or 'unknown client'}, {entry['channel']})",
+        f"digest {entry['digest'][:12]}",
+    ]
+    parts += [f"request id {entry['request_id']}"] if "request_id" in entry else []
+    parts += [entry["reason"]] if "reason" in entry else []
+    return "  ".join(parts)

@@ -1,0 +1,80 @@
+"""The words between the guard and whoever carries its questions: a server, a terminal. Imports nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ConfirmMode = Literal["auto", "token", "off"]
+Channel = Literal["elicitation", "terminal", "token", "off"]
+"""How an approval came: asked through the client, asked on a terminal, in two steps, or not asked for at all."""
+
+CONFIRM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "confirm": {
+            "type": "boolean",
+            "title": "Send it",
+            "description": "Tick to hand these addresses to Meta. It cannot be undone.",
+            "default": False,
+        }
+    },
+    "required": ["confirm"],
+}
+"""What a client shows beside the question: one box to tick, so that an answer without a tick is a no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A person's answer to a question: `action` is accept, decline or cancel, `content` what the form held."""
+
+    action: str
+    content: Mapping[str, Any] | None = None
+
+    @property
+    def is_yes(self) -> bool:
+        return self.action == "accept" and self.content is not None and self.content.get("confirm") is True
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The second round of a question asked by round trip: the state that went out with it, and the reply, if any."""
+
+    state: str
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and how the person behind can be asked.
+
+    Attributes:
+        principal: who is authenticated; "local" without authentication.
+        client: name and version of the client, as it gives them.
+        ask: asks mid-call and returns the reply; None if that is not possible.
+        ask_channel: what `ask` is, for the audit trail.
+        round_trips: whether the call can return a question and be called again with the answer.
+    """
+
+    principal: str = "local"
+    client: str = ""
+    ask: Callable[[str], Awaitable[Reply]] | None = None
+    ask_channel: Literal["elicitation", "terminal"] = "elicitation"
+    round_trips: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Nothing was sent yet: put `text` to the person and call again with `state` and the reply."""
+
+    text: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Nothing was sent yet: show `text` to the person; after a yes, call again with `token`."""
+
+    text: str
+    token: str

@@ -1,0 +1,168 @@
+"""What the person who confirms AddCustomAudienceUser reads: names looked up in CAMS, counts, samples, consequences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from cams_mcp.errors import CamsMcpError, NotConfirmed, PermissionDenied
+from cams_mcp.models import LookUp
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE, CustomAudience
+from cams_mcp.operations.list_instance import LIST_INSTANCE
+from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
+from cams_mcp.redaction import mask_email, mask_phone, quoted
+
+if TYPE_CHECKING:
+    from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest, AudienceUser
+
+MIN_MATCHED = 100
+"""Below this many matched users Meta discards the data ("If fewer than 100 users are matched, Meta discards")."""
+
+LOOK_UP_SECONDS = 15.0
+MOST_INSTANCE_PAGES = 3
+
+Person = tuple[str, str]
+
+
+def person(user: AudienceUser) -> Person:
+    """A user as Meta matches one: e-mail trimmed and in lower case, phone as digits; empty text for what is missing."""
+    return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "")
+
+
+async def describe(request: AddCustomAudienceUserRequest, look_up: LookUp) -> list[str]:
+    """The lines of the question.
+
+    A look-up that is denied or fails is said in the question and does not stop it.
+
+    Raises:
+        NotConfirmed: CAMS says that there is no such audience on this page.
+    """
+    found = await _find(request, look_up)
+    if "audience" in found.answered and found.audience is None:
+        raise NotConfirmed(
+            "Nothing was sent and nobody was asked: CAMS lists no audience with this custom_audience_id on this page.",
+            hint="Take custom_audience_id, page_id and cust_space_id from list_custom_audience.",
+        )
+    return [*_target(request, found), *_people(request), *_consequences(request)]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What CAMS told: names where it knew them, which questions it answered, and why not the others."""
+
+    audience: CustomAudience | None = None
+    instance: str | None = None
+    ad_account: str | None = None
+    answered: set[str] = field(default_factory=set[str])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+
+
+async def _find(request: AddCustomAudienceUserRequest, look_up: LookUp) -> _Found:
+    found = _Found()
+    page = {"cust_space_id": request.cust_space_id, "page_id": request.page_id}
+
+    async def audience() -> None:
+        wanted = page | {"custom_audience_id": request.custom_audience_id}
+        rows = (await look_up(LIST_CUSTOM_AUDIENCE, LIST_CUSTOM_AUDIENCE.request.model_validate(wanted))).data
+        found.audience = next((row for row in rows if row.custom_audience_id == request.custom_audience_id), None)
+
+    async def instance() -> None:
+        found.instance = await _instance_name(request.cust_space_id, look_up)
+
+    async def ad_account() -> None:
+        rows = (await look_up(LIST_PAGE_AD_ACCOUNT, LIST_PAGE_AD_ACCOUNT.request.model_validate(page))).data
+        names = (row.ad_account_name for row in rows if row.ad_account_id == request.ad_account_id)
+        found.ad_account = next(names, None)
+
+    async def attempt(name: str, ask: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ask()
+            found.answered.add(name)
+            found.failures.pop(name)
+        except PermissionDenied:
+            found.failures[name] = "the access key may not look it up"
+        except CamsMcpError:
+            found.failures[name] = "the look-up failed"
+
+    questions = {"audience": audience, "instance": instance, "ad account": ad_account}
+    found.failures = dict.fromkeys(questions, "the look-up took too long")
+    with anyio.move_on_after(LOOK_UP_SECONDS):
+        async with anyio.create_task_group() as group:
+            for name, ask in questions.items():
+                group.start_soon(attempt, name, ask)
+    return found
+
+
+async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
+    """The instance of a space: direct customers use the instance's id, ISVs find the space among the instances."""
+    pages = [{"page_size": 100, "page_index": index} for index in range(1, MOST_INSTANCE_PAGES + 1)]
+    for arguments in [{"instance_id": cust_space_id}, *pages]:
+        wanted = LIST_INSTANCE.request.model_validate(arguments)
+        listed = (await look_up(LIST_INSTANCE, wanted)).paged(wanted)
+        for row in listed.data:
+            if cust_space_id in (row.cust_space_id, row.instance_id):
+                return row.instance_name
+        if "page_size" in arguments and not listed.has_more:
+            break
+    return None
+
+
+def _target(request: AddCustomAudienceUserRequest, found: _Found) -> list[str]:
+    number = len(request.users or [])
+    audience = found.audience
+    name = quoted(audience.custom_audience_name) if audience and audience.custom_audience_name else None
+    size = f", {audience.token_total:,} tokens now" if audience and audience.token_total is not None else ""
+    lines = [
+        f"Add {_count(number)} to the Meta custom audience {name or quoted(request.custom_audience_id)}?",
+        f"Audience id {_id(request.custom_audience_id)}{size}.",
+        (
+            f"Ad account {_named(found.ad_account, request.ad_account_id)}, page {_id(request.page_id)}, "
+            f"instance {_named(found.instance, request.cust_space_id)}."
+        ),
+    ]
+    if audience and audience.ad_account_id not in (None, request.ad_account_id):
+        lines.append(f"Careful: CAMS lists this audience under ad account {_id(audience.ad_account_id or '')} instead.")
+    lines += [f"The {what}'s name is not known: {why}." for what, why in found.failures.items()]
+    return lines
+
+
+def _people(request: AddCustomAudienceUserRequest) -> list[str]:
+    users = request.users or []
+    emails = [user.email for user in users if user.email is not None]
+    phones = [user.phone for user in users if user.phone is not None]
+    twice = len(users) - len({person(user) for user in users})
+    lines = [f"{len(emails):,} with e-mail, {len(phones):,} with phone, {f'{twice:,}' if twice else 'none'} listed twice or more."]
+    samples = [*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])]
+    if samples:
+        lines.append(f"For example {', '.join(samples)}.")
+    if request.estimated_num_total is not None:
+        lines.append(f"The whole upload is said to have {_count(request.estimated_num_total)}.")
+    if request.batch_last_flag:
+        lines.append("This is the last batch of the upload.")
+    return lines
+
+
+def _consequences(request: AddCustomAudienceUserRequest) -> list[str]:
+    lines = ["Their addresses go to Meta. This cannot be undone."]
+    if (request.estimated_num_total or len(request.users or [])) < MIN_MATCHED:
+        lines.append(f"Meta discards uploads with under {MIN_MATCHED} matches: so few people will have no effect.")
+    else:
+        lines.append(f"If Meta matches fewer than {MIN_MATCHED} of them, it discards the data.")
+    return lines
+
+
+def _named(name: str | None, identifier: str) -> str:
+    return f"{quoted(name)} ({_id(identifier)})" if name else _id(identifier)
+
+
+def _id(identifier: str) -> str:
+    """An id as it is if it looks like one, else quoted: ids come from the assistant."""
+    return identifier if re.fullmatch(r"[\w.:-]{1,64}", identifier, re.ASCII) else quoted(identifier)
+
+
+def _count(number: int) -> str:
+    return f"{number:,} {'person' if number == 1 else 'people'}"

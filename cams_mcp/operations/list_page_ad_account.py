@@ -1,0 +1,37 @@
+"""ListPageAdAccount, as the official SDK has it. Not a tool: the guard's question looks up the ad account's name."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cams_mcp.models import Operation, Request, Required, Response, Rows, Tolerant
+
+
+class ListPageAdAccountRequest(Request):
+    """List the ad accounts of a Messenger page."""
+
+    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
+    page_id: Annotated[Required, Field(description="Messenger Page ID.")]
+
+
+class PageAdAccount(Tolerant):
+    """One ad account."""
+
+    ad_account_id: Annotated[str | None, Field(description="Its id.")] = None
+    ad_account_name: Annotated[str | None, Field(description="Its name.")] = None
+    currency: Annotated[str | None, Field(description="Its currency.")] = None
+    page_id: Annotated[str | None, Field(description="Its page.")] = None
+
+
+class ListPageAdAccountResponse(Response):
+    data: Annotated[list[PageAdAccount], Rows, Field(description="The ad accounts.")] = Field(
+        default_factory=list[PageAdAccount]
+    )
+
+
+LIST_PAGE_AD_ACCOUNT = Operation(
+    action="ListPageAdAccount",
+    title="List ad accounts of a page",
+    request=ListPageAdAccountRequest,
+    response=ListPageAdAccountResponse,
+)
