@@ -57,7 +57,7 @@ def read_answer(operation: Operation[RequestT, ResponseT], answer: Answer, *, si
             raise MalformedAnswer(
                 f"the answer's elements are not as documented: {places}.",
                 action=operation.action,
-                request_id=envelope.request_id,
+                request_id=envelope.request_id or answer.headers.get("x-acs-request-id"),
                 http_status=answer.status,
                 hint="CAMS may have changed; look for a newer cams-mcp.",
             ) from None

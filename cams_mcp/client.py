@@ -21,10 +21,9 @@ from cams_mcp.errors import (
     UNDECIDED_CODES,
     AmbiguousWrite,
     CamsError,
+    ConfigurationError,
     ConnectionFailed,
     MalformedAnswer,
-    ProxyAnswer,
-    ServiceError,
     Throttled,
 )
 from cams_mcp.models import Operation, Request, RequestT, ResponseT
@@ -67,6 +66,9 @@ class CamsClient:
         transport: for tests and the embedded sandbox; None is the network, with proxies (HTTPS_PROXY, NO_PROXY) and
             CA bundles (SSL_CERT_FILE, SSL_CERT_DIR) as the environment says.
         now, sleep, jitter, nonce: the clock (UTC), the wait (seconds), a number in [0, 1), a fresh text.
+
+    Raises:
+        ConfigurationError: the environment's proxy or CA bundle cannot be used.
     """
 
     def __init__(
@@ -89,12 +91,24 @@ class CamsClient:
         self._jitter = jitter
         # httpx logs whole URLs at INFO.
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            auth=ACS3Auth(credentials, now=now, **({"nonce": nonce} if nonce else {})),
-            timeout=self._options.timeout,
-            headers={"user-agent": f"cams-mcp/{__version__}", "accept": "application/json"},
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                transport=transport,
+                auth=ACS3Auth(credentials, now=now, **({"nonce": nonce} if nonce else {})),
+                timeout=self._options.timeout,
+                headers={"user-agent": f"cams-mcp/{__version__}", "accept": "application/json"},
+            )
+        except OSError:
+            raise ConfigurationError(
+                "The CA bundle of the environment (SSL_CERT_FILE, SSL_CERT_DIR) cannot be read.",
+                hint="Set SSL_CERT_FILE to a file of PEM certificates, or unset it.",
+            ) from None
+        except (ImportError, ValueError, httpx.InvalidURL):
+            # Not the error's text: a proxy's address can hold a password.
+            raise ConfigurationError(
+                "A proxy of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.",
+                hint="Use a URL like http://proxy.example.com:8080, or unset it. SOCKS needs the package socksio.",
+            ) from None
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -166,8 +180,10 @@ class CamsClient:
 
     async def _exchange(self, action: str, request: httpx.Request) -> Answer:
         host = self._endpoint.authority
+        request_id: str | None = None
         try:
             response = await self._http.send(request, stream=True)
+            request_id = response.headers.get("x-acs-request-id")
             try:
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
@@ -176,6 +192,7 @@ class CamsClient:
                         raise MalformedAnswer(
                             f"the answer is larger than {self._options.max_answer_bytes:,} bytes and was refused.",
                             action=action,
+                            request_id=request_id,
                             http_status=response.status_code,
                             hint="Ask for smaller pages.",
                         )
@@ -183,13 +200,17 @@ class CamsClient:
             finally:
                 await response.aclose()
         except httpx.DecodingError as error:
-            raise MalformedAnswer("the answer's compression is broken.", action=action) from error
+            raise MalformedAnswer(
+                "the answer's compression is broken.", action=action, request_id=request_id
+            ) from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise _not_connected(action, host, error) from error
         except httpx.TimeoutException as error:
-            raise _broken(action, f"{host} did not answer within {self._options.timeout:g} s.") from error
+            message = f"{host} did not answer within {self._options.timeout:g} s."
+            raise _broken(action, message, request_id) from error
         except httpx.TransportError as error:
-            raise _broken(action, f"the connection to {host} broke before the answer was complete.") from error
+            message = f"the connection to {host} broke before the answer was complete."
+            raise _broken(action, message, request_id) from error
 
 
 def _not_connected(action: str, host: str, error: Exception) -> ConnectionFailed:
@@ -205,17 +226,19 @@ def _not_connected(action: str, host: str, error: Exception) -> ConnectionFailed
     return failed
 
 
-def _broken(action: str, message: str) -> ConnectionFailed:
-    failed = ConnectionFailed(message, action=action, hint="Call again later; check the network if it persists.")
+def _broken(action: str, message: str, request_id: str | None) -> ConnectionFailed:
+    failed = ConnectionFailed(
+        message, action=action, request_id=request_id, hint="Call again later; check the network if it persists."
+    )
     failed.sent = True
     return failed
 
 
 def _is_passing(error: CamsError) -> bool:
     """Whether a later attempt may fare better."""
-    if isinstance(error, ServiceError | ProxyAnswer):
-        return isinstance(error, Throttled) or error.code in UNDECIDED_CODES or (error.http_status or 0) >= 500  # noqa: PLR2004
-    return isinstance(error, ConnectionFailed)
+    if isinstance(error, ConnectionFailed | Throttled):
+        return True
+    return error.code in UNDECIDED_CODES or (error.http_status or 0) >= 500  # noqa: PLR2004
 
 
 def _may_have_been_applied(error: CamsError) -> bool:

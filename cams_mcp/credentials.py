@@ -8,13 +8,14 @@ second to import, so it is imported on first use and runs in a worker thread, on
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
-from cams_mcp.errors import MissingCredentials
+from cams_mcp.errors import ConfigurationError, MissingCredentials
 
 TRIED = (
     "the options --access-key-id and --access-key-secret, the environment (ALIBABA_CLOUD_ACCESS_KEY_ID), OIDC, "
@@ -27,13 +28,28 @@ HOW_TO_SET = (
 )
 
 
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+
+
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`."""
+    """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`.
+
+    Raises:
+        ConfigurationError: a part holds what cannot be part of a key, such as the line end of a file it came from.
+    """
 
     id: str
     secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (("id", self.id), ("secret", self.secret), ("security token", self.security_token)):
+            if value is not None and not _VISIBLE_ASCII.fullmatch(value):
+                raise ConfigurationError(
+                    f"The {name} of the access key is empty or has characters that no key has.",
+                    hint="Copy it again, without spaces and line ends.",
+                )
 
 
 class CredentialSource(Protocol):
@@ -57,6 +73,7 @@ class OfficialChain:
 
     Raises:
         MissingCredentials: on call, when no part of the chain gives a key; names what was tried.
+        ConfigurationError: on call, when the key it gives cannot be one.
     """
 
     def __init__(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from typing import Any
 
 import uvicorn
 from mcp.server.lowlevel import Server
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
 from cams_mcp.endpoint import is_loopback
@@ -15,11 +17,22 @@ from cams_mcp.errors import ConfigurationError
 
 MCP_PATH = "/mcp"
 GRACE_SECONDS = 5
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def http_app(server: Server[Any], host: str = "127.0.0.1") -> ASGIApp:
-    """The ASGI application. On loopback hosts the SDK refuses foreign Host and Origin headers (DNS rebinding)."""
-    return server.streamable_http_app(streamable_http_path=MCP_PATH, host=host)
+    """The ASGI application. Foreign Host and Origin headers are refused (DNS rebinding).
+
+    The SDK does that by itself only for some spellings of loopback, and not for the default port of http.
+    """
+    # At DEBUG the SDK logs the messages it cannot read, addresses and all.
+    sdk = logging.getLogger("mcp")
+    sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
+    own = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    hosts = [*_LOOPBACK, own]
+    hosts += [f"{name}:*" for name in hosts]
+    settings = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[f"http://{name}" for name in hosts])
+    return server.streamable_http_app(streamable_http_path=MCP_PATH, host=host, transport_security=settings)
 
 
 def require_loopback(host: str, what: str) -> None:
@@ -42,6 +55,8 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host.strip("[]"), port))
+        # From here on nobody else gets the port, and connections wait for the server.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise ConfigurationError(
@@ -50,18 +65,17 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _ignore(number: int, frame: object) -> None: ...
-
-
 async def serve_http(app: ASGIApp, listener: socket.socket, **options: Any) -> None:
     """Serve `app` on a bound socket until SIGINT or SIGTERM; running requests get a few seconds to end.
 
     `options` go to `uvicorn.Config`.
     """
-    # uvicorn raises the signal again once it has stopped; by then it has done its work.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _ignore)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, **options
     )
-    await uvicorn.Server(config).serve(sockets=[listener])
+    server = uvicorn.Server(config)
+    # uvicorn takes signals only while it serves, and raises them again once it has stopped. A signal that comes before
+    # must stop it too, and one that is raised again must do nothing more.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    await server.serve(sockets=[listener])

@@ -25,6 +25,9 @@ def output_schema(model: type[Response]) -> Schema:
     are in the models and, from them, in the documentation.
     """
     schema = _without_descriptions(_flat(model))
+    for node in schema["properties"].values():
+        # A default says what to leave out; what always comes needs none.
+        node.pop("default", None)
     always = [
         name for name, field in model.model_fields.items() if field.get_default(call_default_factory=True) is not None
     ]

@@ -54,8 +54,8 @@ def signed_header_names(names: list[str]) -> list[str]:
 
 
 def authorization(key: AccessKey, method: str, path: str, query: str, headers: Mapping[str, str]) -> str:
-    """The `Authorization` header for a request whose `headers` (lowercase names) hold all that is to be signed."""
-    names = signed_header_names(list(headers))
+    """The `Authorization` header. `headers` (lowercase names) are those to sign, all of them and no others."""
+    names = sorted(headers)
     canonical = canonical_request(method, path, query, headers, names, headers["x-acs-content-sha256"])
     signed = signature(key.secret, string_to_sign(canonical))
     return f"{ALGORITHM} Credential={key.id},SignedHeaders={';'.join(names)},Signature={signed}"
@@ -94,7 +94,8 @@ class ACS3Auth(httpx.Auth):
             headers["x-acs-accesskey-id"] = key.id
             headers["x-acs-security-token"] = key.security_token
         lowered = {name.lower(): value for name, value in headers.items()}
+        to_sign = {name: lowered[name] for name in signed_header_names(list(lowered))}
         headers["authorization"] = authorization(
-            key, request.method, request.url.path, request.url.query.decode("ascii"), lowered
+            key, request.method, request.url.path, request.url.query.decode("ascii"), to_sign
         )
         yield request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from typing import Any
@@ -10,11 +11,12 @@ import anyio
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
-STOP_SECONDS = 2.0
-
 
 async def serve_stdio(server: Server[Any]) -> None:
     """Serve one client. Returns at end of input; on SIGINT or SIGTERM ends the process with status 0."""
+    # At DEBUG the SDK logs the messages it cannot read, addresses and all.
+    sdk = logging.getLogger("mcp")
+    sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
     async with anyio.create_task_group() as group:
         serving = anyio.CancelScope()
         group.start_soon(_stop_on_signal, serving)

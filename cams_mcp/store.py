@@ -10,18 +10,20 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed, StoreError
+from cams_mcp.redaction import scrub
 
 Outcome = Literal["sent", "refused", "unknown"]
 Event = Literal["asked", "approved", "declined", "blocked", "sent", "failed", "unknown"]
@@ -30,6 +32,10 @@ Event = Literal["asked", "approved", "declined", "blocked", "sent", "failed", "u
 FILE_NAME = "cams-mcp.sqlite3"
 DAY_SECONDS = 86_400.0
 BUSY_SECONDS = 10.0
+RETRY_SECONDS = 0.02
+
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_CREATING = threading.Lock()
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (salt BLOB NOT NULL);
@@ -60,6 +66,8 @@ CREATE TABLE IF NOT EXISTS audit (
 );
 CREATE TRIGGER IF NOT EXISTS audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS audit_grows BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 
 
@@ -109,6 +117,7 @@ class Store:
         self._now = now
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._salt = b""
 
     def close(self) -> None:
@@ -121,7 +130,7 @@ class Store:
         """A salted SHA-256 of JSON values, in hexadecimal: equal parts, equal digest, on this machine only."""
         with self._transaction():
             salt = self._salt
-        return hmac.new(salt, json.dumps(parts, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+        return _salted(salt, json.dumps(parts, sort_keys=True))
 
     def issue(self, write: Write, channel: Channel, seconds: float) -> str:
         """Open an approval that is good once, for so long; returns its token. Records that the person is asked."""
@@ -205,7 +214,7 @@ class Store:
     def _enter(self, database: sqlite3.Connection, write: Write, channel: Channel) -> int:
         cursor = database.execute(
             "INSERT INTO writes (list_digest, audience, users, started, outcome) VALUES (?, ?, ?, ?, 'unknown')",
-            (write.list_digest, write.audience, write.users, self._now()),
+            (write.list_digest, self._id(write.audience), write.users, self._now()),
         )
         self._append(database, "approved", write, channel)
         assert cursor.lastrowid is not None
@@ -216,7 +225,9 @@ class Store:
     ) -> None:
         """Enter how a write ended."""
         event: Event = "failed" if outcome == "refused" else outcome
+        reason = scrub(reason) if reason else None
         with self._transaction() as database:
+            request_id = self._id(request_id) if request_id else None
             database.execute(
                 "UPDATE writes SET outcome = ?, request_id = ? WHERE id = ?", (outcome, request_id, number)
             )
@@ -244,7 +255,9 @@ class Store:
         return Earlier(*row) if row else None
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """The audit trail from a time (seconds since 1970) on, oldest first."""
+        """The audit trail from a time (seconds since 1970) on, oldest first. Makes no file where there is none."""
+        if self._directory is not None and self._stamp() is None:
+            return []
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT id, time, event, entry FROM audit WHERE time >= ? ORDER BY id", (since,)
@@ -254,7 +267,7 @@ class Store:
     def _users_of_the_day(self, database: sqlite3.Connection, audience: str) -> int:
         row = database.execute(
             "SELECT coalesce(sum(users), 0) FROM writes WHERE audience = ? AND outcome != 'refused' AND started > ?",
-            (audience, self._now() - DAY_SECONDS),
+            (self._id(audience), self._now() - DAY_SECONDS),
         ).fetchone()
         return int(row[0])
 
@@ -282,7 +295,7 @@ class Store:
             "principal": write.principal,
             "client": write.client,
             "channel": channel,
-            "target": dict(write.target),
+            "target": {name: self._id(value) for name, value in write.target.items()},
             "counts": dict(write.counts),
             "digest": write.binding,
         }
@@ -293,6 +306,10 @@ class Store:
             (self._now(), event, json.dumps(entry, ensure_ascii=False)),
         )
 
+    def _id(self, text: str) -> str:
+        """An id as it is; what does not look like one could be an address, so only its digest is kept."""
+        return text if _ID.fullmatch(text) else f"sha256:{_salted(self._salt, text)[:32]}"
+
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
         """One step, whole or not at all, one at a time over all processes.
@@ -302,39 +319,90 @@ class Store:
         """
         with self._lock:
             try:
-                database = self._database = self._database or self._open()
+                database = self._database = self._current() or self._open()
                 database.execute("BEGIN IMMEDIATE")
                 try:
                     yield database
+                    database.execute("COMMIT")
                 except BaseException:
-                    database.execute("ROLLBACK")
+                    # Some errors, a full disk for one, roll back by themselves.
+                    if database.in_transaction:
+                        database.execute("ROLLBACK")
                     raise
-                database.execute("COMMIT")
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(
                     f"The record of approvals and writes cannot be kept ({error}); no write goes out without it.",
                     hint="Make the state directory writable or choose another with --state-dir. Reading goes on.",
                 ) from error
 
+    def _current(self) -> sqlite3.Connection | None:
+        """The open database, unless its file was taken away: what is written into that, nobody would ever see."""
+        if self._database is not None and self._directory is not None and self._stamp() != self._file:
+            self._database.close()
+            self._database = None
+        return self._database
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Which file is there now; None if there is none or none can be."""
+        assert self._directory is not None
+        try:
+            found = (self._directory / FILE_NAME).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_dev, found.st_ino
+
     def _open(self) -> sqlite3.Connection:
         path = ":memory:"
         if self._directory is not None:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = str(self._directory / FILE_NAME)
-            # Made before SQLite does, so that nobody else can ever read it; its side files get the same mode.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _create(path)
         database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("BEGIN IMMEDIATE")
-        for statement in _statements(_SCHEMA):
-            database.execute(statement)
-        row = database.execute("SELECT salt FROM secret").fetchone()
-        self._salt = row[0] if row else secrets.token_bytes(32)
-        if row is None:
-            database.execute("INSERT INTO secret VALUES (?)", (self._salt,))
-        database.execute("COMMIT")
+        try:
+            self._salt = _prepare(database)
+            self._file = self._stamp() if self._directory is not None else None
+        except BaseException:
+            database.close()
+            raise
         return database
+
+
+def _create(path: str) -> None:
+    """Make the file before SQLite does, so that nobody else can ever read it; its side files get the same mode.
+
+    Never opens one that exists: closing it again would drop the locks that SQLite holds on it in this process.
+    """
+    with _CREATING, suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _prepare(database: sqlite3.Connection) -> bytes:
+    """Set up a connection, and the tables if they are not there yet; returns the salt."""
+    _write_ahead(database)
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("BEGIN IMMEDIATE")
+    for statement in _statements(_SCHEMA):
+        database.execute(statement)
+    row = database.execute("SELECT salt FROM secret").fetchone()
+    salt: bytes = row[0] if row else secrets.token_bytes(32)
+    if row is None:
+        database.execute("INSERT INTO secret VALUES (?)", (salt,))
+    database.execute("COMMIT")
+    return salt
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. While another process does the same, SQLite does not wait but fails."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
 
 
 def _statements(script: str) -> list[str]:
@@ -351,3 +419,7 @@ def _statements(script: str) -> list[str]:
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _salted(salt: bytes, text: str) -> str:
+    return hmac.new(salt, text.encode(), hashlib.sha256).hexdigest()

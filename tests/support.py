@@ -11,14 +11,15 @@ from typing import Any
 import mcp_types as types
 import uvicorn
 from mcp import Client
+from mcp.server.lowlevel import Server
 
 from cams_mcp.client import CamsClient, ClientOptions
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.credentials import ExplicitKey
+from cams_mcp.credentials import CredentialSource, ExplicitKey
 from cams_mcp.endpoint import Endpoint
 from cams_mcp.guard import Guard, Policy
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
+from cams_mcp.sandbox import SANDBOX_KEY, Call, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
 from cams_mcp.server import create_server
 from cams_mcp.store import Store
@@ -52,14 +53,38 @@ async def no_sleep(seconds: float) -> None:
     """In place of waiting between attempts."""
 
 
-def client_of(sandbox: Sandbox, options: ClientOptions | None = None, **collaborators: Any) -> CamsClient:
+def client_of(
+    sandbox: Sandbox,
+    options: ClientOptions | None = None,
+    *,
+    credentials: CredentialSource | None = None,
+    **collaborators: Any,
+) -> CamsClient:
     """A client that reaches `sandbox` in this process and does not wait between attempts."""
     return CamsClient(
         HERE,
-        ExplicitKey(SANDBOX_KEY),
+        credentials or ExplicitKey(SANDBOX_KEY),
         options,
         **({"transport": SandboxTransport(sandbox), "sleep": no_sleep} | collaborators),
     )
+
+
+@asynccontextmanager
+async def mcp_server(
+    sandbox: Sandbox,
+    *,
+    confirm: ConfirmMode = "auto",
+    read_only: bool = False,
+    policy: Policy | None = None,
+    store: Store | None = None,
+    **collaborators: Any,
+) -> AsyncGenerator[Server[Any]]:
+    """A server over `sandbox`. `collaborators` go to the client of CAMS."""
+    async with client_of(sandbox, **collaborators) as service:
+        guard = Guard(service, store or Store(None), policy or Policy(confirm=confirm))
+        toolbox = Toolbox(OPERATIONS, service, guard, read_only=read_only)
+        definitions = [make_tool(operation) for operation in OPERATIONS if not (read_only and operation.writes)]
+        yield create_server(definitions, toolbox)
 
 
 @asynccontextmanager
@@ -74,12 +99,16 @@ async def mcp_client(
     **client: Any,
 ) -> AsyncGenerator[Client]:
     """The SDK's client connected in memory to a server over `sandbox`. `client` goes to the SDK's client."""
-    async with client_of(sandbox) as backend:
-        guard = Guard(backend, store or Store(None), policy or Policy(confirm=confirm))
-        toolbox = Toolbox(OPERATIONS, backend, guard, read_only=read_only)
-        definitions = [make_tool(operation) for operation in OPERATIONS if not (read_only and operation.writes)]
-        async with Client(create_server(definitions, toolbox), mode=mode, **client) as connected:
-            yield connected
+    async with (
+        mcp_server(sandbox, confirm=confirm, read_only=read_only, policy=policy, store=store) as server,
+        Client(server, mode=mode, **client) as connected,
+    ):
+        yield connected
+
+
+def writes_that_arrived(sandbox: Sandbox) -> list[Call]:
+    """The writes that the sandbox executed, by its own record."""
+    return [call for call in sandbox.calls if call.action == "AddCustomAudienceUser"]
 
 
 def text_of(result: types.CallToolResult) -> str:
