@@ -256,8 +256,9 @@ class Store:
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
         """The audit trail from a time (seconds since 1970) on, oldest first. Makes no file where there is none."""
-        if self._directory is not None and self._stamp() is None:
-            return []
+        with suppress(OSError):  # the transaction meets it again and tells
+            if self._directory is not None and self._stamp() is None:
+                return []
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT id, time, event, entry FROM audit WHERE time >= ? ORDER BY id", (since,)

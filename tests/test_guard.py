@@ -18,6 +18,7 @@ from support import (
     PAGE,
     TARGET,
     Person,
+    client_of,
     mcp_client,
     mcp_server,
     people,
@@ -29,13 +30,15 @@ from support import (
 from support_raw import LEGACY, MODERN, raw_client
 
 from cams_mcp import server as server_module
+from cams_mcp.confirmation import Caller
 from cams_mcp.credentials import AccessKey, ExplicitKey
 from cams_mcp.errors import MissingCredentials
-from cams_mcp.guard import Policy
-from cams_mcp.operations import audience_question
+from cams_mcp.guard import Guard, Policy
+from cams_mcp.operations import OPERATIONS, audience_question
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import MESSENGER_SPACE
 from cams_mcp.store import Store
+from cams_mcp.tools import Toolbox
 
 WRITE = "add_custom_audience_user"
 LIST = TARGET | {"users": people(120)}
@@ -363,6 +366,15 @@ async def test_read_only_has_no_write_tool_whatever_else_is_set(sandbox: Sandbox
         assert WRITE not in [tool.name for tool in (await client.list_tools()).tools]
         with pytest.raises(MCPError, match="Unknown tool"):
             await client.call_tool(WRITE, LIST)
+
+    assert not sandbox.calls
+
+
+async def test_a_read_only_toolbox_cannot_write_even_if_a_server_listed_the_tool(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as service:
+        toolbox = Toolbox(OPERATIONS, service, Guard(service, Store(None), Policy(confirm="off")), read_only=True)
+        with pytest.raises(KeyError):
+            await toolbox.call(WRITE, LIST, Caller())
 
     assert not sandbox.calls
 

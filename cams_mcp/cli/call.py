@@ -16,6 +16,9 @@ from cams_mcp.cli.options import Failure, with_settings
 from cams_mcp.confirmation import Caller, Question, Reply
 from cams_mcp.settings import Settings
 
+NOT_CONFIRMED = 3
+"""Exit status: nothing was sent yet."""
+
 
 @click.command("call")
 @click.argument("tool")
@@ -25,12 +28,15 @@ def command(settings: Settings, tool: str, arguments: str) -> None:
     """Call TOOL once and print its result as JSON.
 
     The arguments are JSON text, @FILE to read them from a file, or - to read them from standard input. Before a write
-    the question is put on the terminal.
+    the question is put on the terminal. Without one, the result is a preview with a confirmation_token for a second
+    call, and the exit status is 3.
     """
     given = _read(arguments)
     interactive = sys.stdin.isatty() and arguments != "-"
     outcome = anyio.run(_call, settings, tool, given, interactive)
     click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+    if outcome.get("status") == "confirmation_required":
+        sys.exit(NOT_CONFIRMED)
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -135,7 +135,9 @@ def _people(request: AddCustomAudienceUserRequest) -> list[str]:
     emails = [user.email for user in users if user.email is not None]
     phones = [user.phone for user in users if user.phone is not None]
     twice = len(users) - len({person(user) for user in users})
-    lines = [f"{len(emails):,} with e-mail, {len(phones):,} with phone, {f'{twice:,}' if twice else 'none'} listed twice or more."]
+    lines = [
+        f"{len(emails):,} with e-mail, {len(phones):,} with phone, {f'{twice:,}' if twice else 'none'} listed twice or more."
+    ]
     samples = [*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])]
     if samples:
         lines.append(f"For example {', '.join(samples)}.")

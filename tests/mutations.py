@@ -1,0 +1,230 @@
+"""Remove the guard's checks one at a time and see that a test notices: python -m tests.mutations [NAME]
+
+Each mutation is made in a copy of the project. Takes some minutes; CI runs it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTS = ("test_guard.py", "test_store.py", "test_guard_machine.py")
+SECONDS = 180
+
+MUTATIONS: dict[str, tuple[str, str, str]] = {
+    # The answer to a question
+    "any reply is a yes": ("guard.py", "if reply is not None and reply.is_yes:", "if True:"),
+    "a missing reply is a yes": (
+        "guard.py",
+        "if reply is not None and reply.is_yes:",
+        "if reply is None or reply.is_yes:",
+    ),
+    "decline is not looked at": ("confirmation.py", 'self.action == "accept" and ', ""),
+    "accept without a tick": ("confirmation.py", ' and self.content.get("confirm") is True', ""),
+    "a tick need not be true": ("confirmation.py", '.get("confirm") is True', '.get("confirm") not in (None, False)'),
+    "a question may wait for ever": (
+        "guard.py",
+        "anyio.move_on_after(self._policy.ask_seconds)",
+        "anyio.CancelScope()",
+    ),
+    "a no leaves the approval open": (
+        "store.py",
+        'database.execute("DELETE FROM approvals WHERE token_hash = ?", (_hash(token),))\n            self._append(',
+        "self._append(",
+    ),
+    "a no is not recorded": ("guard.py", "await self._decline(write, channel, approval, message)", "pass"),
+    "a hang-up is not recorded": (
+        "guard.py",
+        'await self._decline(write, channel, approval, "the call ended before an answer came")',
+        "pass",
+    ),
+    # The approval
+    "an approval is good twice": (
+        "store.py",
+        'database.execute("DELETE FROM approvals WHERE token_hash = ?", (_hash(token),))\n        if',
+        "if",
+    ),
+    "an approval fits any request": ("store.py", "if not hmac.compare_digest(row[0], write.binding):", "if False:"),
+    "an approval fits any channel": ("store.py", "row[1] != channel or ", ""),
+    "an approval never expires": ("store.py", "not row[2] <= now < row[3]", "not row[2] <= now"),
+    "an approval from the future": ("store.py", "not row[2] <= now < row[3]", "not now < row[3]"),
+    "a made-up token is good": (
+        "store.py",
+        "if row is None or row[1]",
+        "if row is None:\n            return None\n        if row[1]",
+    ),
+    "the list may go out meanwhile": (
+        "store.py",
+        "if self._last_write_id(database, write.list_digest) > row[4]:",
+        "if False:",
+    ),
+    "bound to no principal": (
+        "guard.py",
+        "self._store.digest(caller.principal, identity,",
+        'self._store.digest("", identity,',
+    ),
+    "bound to no endpoint and key": ("guard.py", "caller.principal, identity,", 'caller.principal, "",'),
+    "bound to no arguments": ("guard.py", "operation.action, request.parameters())", "operation.action)"),
+    "bound to users in any order": (
+        "guard.py",
+        "operation.action, request.parameters())",
+        "operation.action, request.target(), request.contents())",
+    ),
+    "tokens are stored as they are": ("store.py", "return hashlib.sha256(token.encode()).hexdigest()", "return token"),
+    "digests have no salt": ("store.py", "return hmac.new(salt,", 'return hmac.new(b"",'),
+    # Limits
+    "any audience": ("guard.py", "if policy.audiences and write.audience not in policy.audiences:", "if False:"),
+    "any number in a call": ("guard.py", "write.users > policy.users_per_call", "False"),
+    "one user more in a call": (
+        "guard.py",
+        "write.users > policy.users_per_call",
+        "write.users > policy.users_per_call + 1",
+    ),
+    "the day's limit only after asking": ("guard.py", "self._store.check_limit(write, policy.users_per_day)", "None"),
+    "the day's limit only before asking": (
+        "store.py",
+        "problem = problem or self._over_limit(database, write, users_per_day)",
+        "pass",
+    ),
+    "one user more a day": (
+        "store.py",
+        "if used + write.users <= users_per_day:",
+        "if used + write.users <= users_per_day + 1:",
+    ),
+    "unknown writes do not count": (
+        "store.py",
+        "WHERE audience = ? AND outcome != 'refused' AND",
+        "WHERE audience = ? AND outcome = 'sent' AND",
+    ),
+    "a blocked write is not recorded": (
+        "guard.py",
+        'await _in_thread(lambda: self._store.record("blocked", write, channel, message))',
+        "pass",
+    ),
+    # Repetitions
+    "off repeats": ("guard.py", "await self._check_not_held(write)\n", "\n"),
+    "the question does not tell of a repetition": ("guard.py", 'lines.insert(1, f"Careful: {_told(earlier)}")', "pass"),
+    "a repetition is told for ever": (
+        "store.py",
+        "\"AND outcome != 'refused' AND started > ? ORDER BY",
+        "\"AND outcome != 'refused' AND ? ORDER BY",
+    ),
+    "refused writes count as repetitions": (
+        "store.py",
+        "\"AND outcome != 'refused' AND started > ?",
+        '"AND started > ?',
+    ),
+    "the order of a list hides a repetition": (
+        "operations/add_custom_audience_user.py",
+        "return sorted({person(user) for user in self.users or []})",
+        "return [person(user) for user in self.users or []]",
+    ),
+    # The record
+    "sent without an entry in the ledger": (
+        "store.py",
+        "return self._enter(database, write, channel)",
+        "return 0",
+    ),
+    "approved is not recorded": ("store.py", 'self._append(database, "approved", write, channel)\n', "\n"),
+    "an ambiguous write is recorded as sent": ("guard.py", 'outcome: Outcome = "unknown"', 'outcome: Outcome = "sent"'),
+    "the outcome is not recorded": (
+        "guard.py",
+        "await _in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))",
+        "pass",
+    ),
+    "a step of the store can be cut short": (
+        "guard.py",
+        "with anyio.CancelScope(shield=True):",
+        "with anyio.CancelScope():",
+    ),
+    "the trail can be changed": (
+        "store.py",
+        "BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END",
+        "BEFORE UPDATE ON audit BEGIN SELECT 1; END",
+    ),
+    "the trail can be deleted": (
+        "store.py",
+        "BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END",
+        "BEFORE DELETE ON audit BEGIN SELECT 1; END",
+    ),
+    "anybody can read the file": ("store.py", "os.O_CREAT | os.O_RDWR, 0o600", "os.O_CREAT | os.O_RDWR, 0o644"),
+    # Who is asked, and what
+    "asks clients that know addresses only": (
+        "server.py",
+        "(elicitation.form is not None or elicitation.url is None)",
+        "True",
+    ),
+    "asks clients that declared nothing": ("server.py", "if not _can_ask(ctx):", "if False:"),
+    "asks without a way back": ("server.py", "if not ctx.session.can_send_request:", "if False:"),
+    "asks although two steps are set": (
+        "guard.py",
+        'if token is None and self._policy.confirm == "auto":',
+        "if token is None:",
+    ),
+    "an answer without a state is no second round": (
+        "server.py",
+        "if params.request_state is None and params.input_responses is None:",
+        "if params.request_state is None:",
+    ),
+    "a client's error is a yes": ("server.py", 'return Reply("failed")', 'return Reply("accept", {"confirm": True})'),
+    "a missing audience is asked about": (
+        "operations/audience_question.py",
+        'if "audience" in found.answered and found.audience is None:',
+        "if False:",
+    ),
+    "names are shown as they are": (
+        "redaction.py",
+        "name = printable(name).translate(_MARKS)",
+        "pass",
+    ),
+    "ids are shown as they are": (
+        "operations/audience_question.py",
+        'return identifier if re.fullmatch(r"[\\w.:-]{1,64}", identifier, re.ASCII) else quoted(identifier)',
+        "return identifier",
+    ),
+    "nothing tells a waiting client": ("server.py", "group.start_soon(_report_waiting, ctx)", "pass"),
+    "read-only hides the tool only": ("tools.py", "if not (read_only and op.writes)", "if True"),
+    # The client below
+    "an ambiguous write is sent again": (
+        "client.py",
+        "if operation.writes and _may_have_been_applied(error):",
+        "if False:",
+    ),
+}
+
+
+def survives(name: str) -> bool:
+    """Whether every test passes although the check is gone."""
+    file, old, new = MUTATIONS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("cams_mcp", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        path = copy / "cams_mcp" / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{name}: {old!r} stands {text.count(old)} times in {file}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        command += [f"tests/{test}" for test in TESTS]
+        try:
+            return subprocess.run(command, cwd=copy, capture_output=True, timeout=SECONDS, check=False).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+
+def main(names: list[str]) -> int:
+    alive = 0
+    for name in names or MUTATIONS:
+        alive += (lives := survives(name))
+        print("SURVIVED" if lives else "caught  ", name, flush=True)  # noqa: T201
+    print(f"{alive} of {len(names or MUTATIONS)} mutations survived", flush=True)  # noqa: T201
+    return alive
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
