@@ -24,6 +24,7 @@ from cams_mcp.errors import (
     ConfigurationError,
     ConnectionFailed,
     MalformedAnswer,
+    ProxyAnswer,
     Throttled,
 )
 from cams_mcp.models import Operation, Request, RequestT, ResponseT
@@ -247,7 +248,9 @@ def _may_have_been_applied(error: CamsError) -> bool:
         return False
     if isinstance(error, ConnectionFailed):
         return error.sent
-    return isinstance(error, MalformedAnswer) or _is_passing(error)
+    # A page in place of a success may stand for one; a proxy's refusal (3xx, 4xx) never reached CAMS.
+    unreadable = isinstance(error, ProxyAnswer) and (error.http_status or 0) < 300  # noqa: PLR2004
+    return unreadable or isinstance(error, MalformedAnswer) or _is_passing(error)
 
 
 def _ambiguous(error: CamsError) -> AmbiguousWrite:

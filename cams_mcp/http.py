@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 from typing import Any
 
 import uvicorn
@@ -65,10 +66,10 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve_http(app: ASGIApp, listener: socket.socket, **options: Any) -> None:
+async def serve_http(app: ASGIApp, listener: socket.socket, *, ready: str, **options: Any) -> None:
     """Serve `app` on a bound socket until SIGINT or SIGTERM; running requests get a few seconds to end.
 
-    `options` go to `uvicorn.Config`.
+    Says `ready` on standard error once connections and signals are taken. `options` go to `uvicorn.Config`.
     """
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, **options
@@ -78,4 +79,5 @@ async def serve_http(app: ASGIApp, listener: socket.socket, **options: Any) -> N
     # must stop it too, and one that is raised again must do nothing more.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
+    print(ready, file=sys.stderr, flush=True)  # noqa: T201 - for whoever started it
     await server.serve(sockets=[listener])

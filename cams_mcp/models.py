@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
-from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
 
@@ -34,7 +34,7 @@ def _parse_json_text(value: object) -> object:
         return value
     try:
         return cast("object", json.loads(value))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PydanticCustomError("json_text", "must be an object or array, or JSON text of one") from None
 
 
@@ -65,6 +65,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         alias_generator=_NAMES, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, data: Any) -> Any:
+        """Assistants send null for what they leave out."""
+        if not isinstance(data, Mapping):
+            return data
+        given = cast("Mapping[str, Any]", data)
+        known = {spelling for name in cls.model_fields for spelling in (name, to_pascal(name))}
+        return {name: value for name, value in given.items() if value is not None or name not in known}
 
 
 class Page(Strict):
@@ -174,12 +184,17 @@ class Listing(Response):
     def paged(self, request: Request) -> Self:
         """Fill in what a caller needs to go on: whether more follows and at which index.
 
-        Counts from the rows that came, not the rows asked for, so that a service that answers short pages does not end
-        the listing early.
+        A service may answer shorter pages than asked for, by gaps or by a size limit of its own. Neither ends the
+        listing early: a short page, or rows where none should be left, mean that more may follow.
         """
         size, index = request.window()
         rows = len(cast("list[object]", getattr(self, "data", [])))
-        more = rows == size if self.total is None else (index - 1) * size + rows < self.total
+        if self.total is None:
+            more = rows == size
+        else:
+            expected = min(size, max(self.total - (index - 1) * size, 0))
+            short = 0 < rows < expected
+            more = index * (size if rows <= expected else rows) < self.total or short
         return self.model_copy(update={"has_more": more, "next_index": index + 1 if more else None})
 
 

@@ -192,7 +192,7 @@ def recorder() -> Generator[tuple[Recorder, SDKClient]]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_a_server_decodes_from_our_request_what_it_decodes_from_the_sdks(
     recorder: tuple[Recorder, SDKClient], name: str, data: st.DataObject

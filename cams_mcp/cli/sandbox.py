@@ -38,18 +38,21 @@ def command(host: str, port: int, faults: tuple[str, ...], log_level: str) -> No
         # Before the address is told, so that whoever reads it can connect.
         listener.listen()
         authority = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        click.echo(
+        ready = (
             f"CAMS sandbox on http://{authority}:{listener.getsockname()[1]}\n"
             f"  access key id {SANDBOX_KEY.id}, secret {SANDBOX_KEY.secret}\n"
             f"  Messenger: cust_space_id {MESSENGER_SPACE}, page_id {MESSENGER_PAGE}, ad_account_id {AD_ACCOUNT}\n"
-            f"  WhatsApp: cust_space_id {WHATSAPP_SPACE}, business_number {WHATSAPP_NUMBER}",
-            err=True,
+            f"  WhatsApp: cust_space_id {WHATSAPP_SPACE}, business_number {WHATSAPP_NUMBER}"
         )
-        anyio.run(_serve, sandbox, listener)
+        anyio.run(_serve, sandbox, listener, ready)
 
 
-async def _serve(sandbox: Sandbox, listener: socket.socket) -> None:
+async def _serve(sandbox: Sandbox, listener: socket.socket, ready: str) -> None:
     # The sandbox sends its own Date, which may be wrong on request.
     await serve_http(
-        sandbox_app(sandbox), listener, h11_max_incomplete_event_size=LONGEST_REQUEST_LINE, date_header=False
+        sandbox_app(sandbox),
+        listener,
+        ready=ready,
+        h11_max_incomplete_event_size=LONGEST_REQUEST_LINE,
+        date_header=False,
     )

@@ -51,8 +51,8 @@ async def _serve(settings: Settings, transport: str, host: str, port: int) -> No
 
         require_loopback(host, "--transport http")
         listener = bind(host, port)
-        click.echo(f"Listening on http://{_authority(host)}:{listener.getsockname()[1]}{MCP_PATH}", err=True)
-        await serve_http(http_app(server, host), listener)
+        address = f"http://{_authority(host)}:{listener.getsockname()[1]}{MCP_PATH}"
+        await serve_http(http_app(server, host), listener, ready=f"Listening on {address}")
 
 
 def _authority(host: str) -> str:

@@ -134,10 +134,9 @@ def _people(request: AddCustomAudienceUserRequest) -> list[str]:
     users = request.users or []
     emails = [user.email for user in users if user.email is not None]
     phones = [user.phone for user in users if user.phone is not None]
-    twice = len(users) - len({person(user) for user in users})
-    lines = [
-        f"{len(emails):,} with e-mail, {len(phones):,} with phone, {f'{twice:,}' if twice else 'none'} listed twice or more."
-    ]
+    again = len(users) - len({person(user) for user in users})
+    twice = f"{again:,} listed twice or more" if again else "none listed twice"
+    lines = [f"{len(emails):,} with e-mail, {len(phones):,} with phone, {twice}."]
     samples = [*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])]
     if samples:
         lines.append(f"For example {', '.join(samples)}.")

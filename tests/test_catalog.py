@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from support import ERAS
+from support_process import Program
+
+from cams_mcp.catalog import SNAPSHOT, list_tools, render
+from cams_mcp.operations import OPERATIONS
+
+TITLES = {
+    "list_instance": "List channel instances",
+    "list_custom_audience": "List custom audiences",
+    "list_message_campaign": "List message campaigns",
+    "list_chat_group": "List WhatsApp groups",
+    "add_custom_audience_user": "Add people to a custom audience",
+}
+READS = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": True, "openWorldHint": True}
+WRITES = {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": False, "openWorldHint": True}
+
+
+def test_the_snapshot_is_what_the_models_make() -> None:
+    assert SNAPSHOT.read_text(encoding="utf-8") == render(), "run python -m cams_mcp.catalog"
+
+
+def test_the_tools_stand_in_their_order_each_time() -> None:
+    assert [tool.name for tool in list_tools()] == [operation.name for operation in OPERATIONS] == list(TITLES)
+    assert list_tools() == list_tools()
+
+
+def test_every_tool_has_its_title_and_annotations() -> None:
+    for tool in list_tools():
+        dumped = tool.model_dump(by_alias=True, exclude_none=True)
+        assert dumped["title"] == TITLES[tool.name]
+        assert dumped["annotations"] == (WRITES if tool.name.startswith("add_") else READS)
+
+
+def test_read_only_leaves_out_exactly_the_writes() -> None:
+    reads = list_tools(read_only=True)
+
+    assert [tool.name for tool in reads] == [operation.name for operation in OPERATIONS if not operation.writes]
+    assert reads == [tool for tool in list_tools() if tool.annotations and tool.annotations.read_only_hint]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+def test_the_whole_list_of_tools_stays_under_10000_bytes_on_the_wire(mode: str) -> None:
+    with Program("serve") as program:
+        program.connect(mode)
+        program.start("tools/list")
+        line = program.line()
+        program.end_input()
+        assert program.status() == 0
+
+    assert [tool["name"] for tool in json.loads(line)["result"]["tools"]] == list(TITLES)
+    assert len(line) < 10_000
