@@ -6,6 +6,7 @@
     ├── MissingCredentials        no access key could be found; nothing was sent
     ├── NotConfirmed              the guard held a write back; nothing was sent
     ├── StoreError                the record of approvals and writes cannot be kept; nothing was sent
+    ├── FileRefused               a file of people cannot be used; nothing was sent
     └── CamsError                 the way to CAMS or CAMS itself failed
         ├── ServiceError          CAMS (or its gateway) answered with an error code
         │   ├── PermissionDenied  the access key may not do this
@@ -67,6 +68,13 @@ class NotConfirmed(CamsMcpError):
 
 class StoreError(CamsMcpError):
     """The record of approvals and writes cannot be read or written. No write goes out without it."""
+
+
+class FileRefused(CamsMcpError):
+    """A file of people cannot be used: outside of the allowed folders, not a plain file, or not readable as a table."""
+
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(f"Nothing was sent: {problem}.", hint=hint)
 
 
 class CamsError(CamsMcpError):

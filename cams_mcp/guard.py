@@ -13,7 +13,6 @@ unrecorded, or twice on one approval.
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import anyio.to_thread
 from cams_mcp.confirmation import Answered, Caller, Channel, ConfirmMode, Preview, Question, Reply
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.models import AnyOperation, Operation, RequestT, Response, ResponseT, WriteRequest
-from cams_mcp.store import Earlier, Outcome, Store, Write
+from cams_mcp.store import Outcome, Store, Write
 
 APPROVAL_SECONDS = 600.0
 ASK_SECONDS = 120.0
@@ -106,16 +105,20 @@ class Guard:
         channel = self._channel(caller, token, answered)
         await self._check_limits(write, channel)
         if channel == "off":
-            await self._check_not_held(write)
             return await self._send(operation, request, write, channel, None)
         if answered is not None:
             await self._check_reply(write, channel, answered.state, answered.reply)
             return await self._send(operation, request, write, channel, answered.state)
         if token is not None:
             return await self._send(operation, request, write, channel, token)
-        text = await self._question(request, write)
+        lines = await request.described(self._service.call)
         seconds = max(APPROVAL_SECONDS, self._policy.ask_seconds + 60)
         approval = await _in_thread(lambda: self._store.issue(write, channel, seconds))
+        # After `issue`: what went out before it is told here, what goes out after it makes the approval void.
+        earlier = await _in_thread(lambda: self._store.earlier(write.list_digest, self._policy.hold_seconds))
+        if earlier is not None:
+            lines.insert(1, f"Careful: {earlier}")
+        text = "\n".join(lines)
         if channel == "token":
             return Preview(text, approval)
         if caller.ask is None:
@@ -170,29 +173,9 @@ class Guard:
         except NotConfirmed as error:
             await self._refuse(write, channel, error.message, error.hint)
 
-    async def _check_not_held(self, write: Write) -> None:
-        earlier = await self._earlier(write)
-        if earlier is not None:
-            await self._refuse(
-                write,
-                "off",
-                f"Nothing was sent: {_told(earlier)} With --confirm off nobody can be asked whether to repeat it.",
-                "Leave it, or have the operator lower --hold-hours.",
-            )
-
     async def _refuse(self, write: Write, channel: Channel, message: str, hint: str | None) -> NoReturn:
         await _in_thread(lambda: self._store.record("blocked", write, channel, message))
         raise NotConfirmed(message, hint=hint)
-
-    async def _question(self, request: WriteRequest, write: Write) -> str:
-        lines = await request.described(self._service.call)
-        earlier = await self._earlier(write)
-        if earlier is not None:
-            lines.insert(1, f"Careful: {_told(earlier)}")
-        return "\n".join(lines)
-
-    async def _earlier(self, write: Write) -> Earlier | None:
-        return await _in_thread(lambda: self._store.earlier(write.list_digest, self._policy.hold_seconds))
 
     async def _ask(self, write: Write, channel: Channel, approval: str, caller: Caller, text: str) -> Reply:
         assert caller.ask is not None
@@ -239,8 +222,16 @@ class Guard:
     async def _send(
         self, operation: AnyOperation, request: WriteRequest, write: Write, channel: Channel, approval: str | None
     ) -> Response:
-        day = self._policy.users_per_day
-        number = await _in_thread(lambda: self._store.begin(write, channel, approval, day))
+        policy = self._policy
+        number = await _in_thread(
+            lambda: self._store.begin(
+                write,
+                channel,
+                approval,
+                users_per_day=policy.users_per_day,
+                hold_seconds=policy.hold_seconds,
+            )
+        )
         outcome: Outcome = "unknown"
         request_id: str | None = None
         reason: str | None = "the call was cut off"
@@ -268,13 +259,3 @@ async def _in_thread(work: Callable[[], T]) -> T:
     with anyio.CancelScope(shield=True):
         return await anyio.to_thread.run_sync(work)
     raise AssertionError  # a shield lets every exception through
-
-
-def _told(earlier: Earlier) -> str:
-    when = dt.datetime.fromtimestamp(earlier.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    if earlier.outcome == "sent":
-        return f"this very list went to this audience already, on {when}."
-    return (
-        f"this very list was sent to this audience on {when}, and whether it arrived is unknown. "
-        "Compare the audience's token_total with what it was before."
-    )

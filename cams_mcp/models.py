@@ -126,8 +126,8 @@ class WriteRequest(Request):
         """How many `users`, and other counts for the audit trail."""
         raise NotImplementedError
 
-    def contents(self) -> list[Any]:
-        """What is written, in a form that is equal for lists that come to the same. Empty if nothing is."""
+    def contents(self) -> int:
+        """A digest of the people written, equal for lists that come to the same; 0 for none."""
         raise NotImplementedError
 
     async def described(self, look_up: LookUp) -> list[str]:

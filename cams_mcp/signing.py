@@ -25,9 +25,18 @@ def encode(text: str) -> str:
     return quote(text, safe="~")
 
 
+class Encoded(str):
+    """A value that is percent-encoded already, as `encode` does it."""
+
+    __slots__ = ()
+
+
 def encode_form(parameters: Mapping[str, str]) -> str:
     """Parameters as sorted `name=value` pairs: the query, or the body of a form."""
-    return "&".join(f"{encode(name)}={encode(value)}" for name, value in sorted(parameters.items()))
+    return "&".join(
+        f"{encode(name)}={value if isinstance(value, Encoded) else encode(value)}"
+        for name, value in sorted(parameters.items())
+    )
 
 
 def canonical_request(

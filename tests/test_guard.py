@@ -604,6 +604,45 @@ async def test_of_two_open_confirmations_of_one_list_only_the_first_sends(sandbo
 
 
 @both_eras
+async def test_confirm_off_sends_one_list_once_however_many_calls_run_at_once(sandbox: Sandbox, mode: str) -> None:
+    results: list[types.CallToolResult] = []
+    async with mcp_client(sandbox, mode=mode, confirm="off") as client, anyio.create_task_group() as group:
+
+        async def call() -> None:
+            results.append(await client.call_tool(WRITE, LIST))
+
+        for _ in range(6):
+            group.start_soon(call)
+
+    assert sorted(result.is_error for result in results) == [False, *[True] * 5]
+    assert len(writes_that_arrived(sandbox)) == 1
+
+
+@both_eras
+async def test_a_list_that_goes_out_while_the_names_are_looked_up_is_told(sandbox: Sandbox, mode: str) -> None:
+    """Whatever happens between the look-ups and the question: the person hears of it or the approval is void."""
+    store = Store(None)
+
+    class Meanwhile(SandboxTransport):
+        done = False
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if not self.done:
+                self.done = True
+                async with mcp_client(sandbox, confirm="off", store=store) as other:
+                    assert not (await other.call_tool(WRITE, LIST)).is_error
+            return await super().handle_async_request(request)
+
+    async with (
+        mcp_server(sandbox, store=store, transport=Meanwhile(sandbox)) as server,
+        Client(server, mode=mode) as client,
+    ):
+        preview = await preview_of(client)
+
+    assert "this very list went to this audience already" in preview["preview"]
+
+
+@both_eras
 async def test_one_token_in_many_calls_at_once_sends_once(sandbox: Sandbox, mode: str) -> None:
     results: list[types.CallToolResult] = []
     async with mcp_client(sandbox, mode=mode) as client:
@@ -754,7 +793,8 @@ async def test_an_outcome_that_cannot_be_recorded_does_not_hide_what_cams_said(t
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             response = await super().handle_async_request(request)
             if request.headers["x-acs-action"] == "AddCustomAudienceUser":
-                store._database.execute("DROP TABLE audit")  # noqa: SLF001 - a disk that fails just now
+                with store._database.transaction() as database:  # noqa: SLF001 - a disk that fails just now
+                    database.execute("DROP TABLE audit")
             return response
 
     sandbox = Sandbox()

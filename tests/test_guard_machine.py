@@ -135,9 +135,9 @@ class GuardMachine(RuleBasedStateMachine):
         except CamsMcpError as error:
             return error
 
-    def list_of(self, request: int) -> tuple[str, tuple[Any, ...]]:
+    def list_of(self, request: int) -> tuple[str, int]:
         model: AddCustomAudienceUserRequest = REQUESTS[request]
-        return model.audience, tuple(model.contents())
+        return model.audience, model.contents()
 
     def arrived(self, key: int, request: int, outcome: Any) -> None:
         """The model: this write was allowed out. Whether it reached the sandbox, its record says below."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cams_mcp.cli.options import STATE_DIR, errors_shown, with_options
+from cams_mcp.redaction import printable
 from cams_mcp.settings import default_state_dir
 from cams_mcp.store import Store
 
+LONGEST_PART = 300
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -36,8 +40,12 @@ def command(state_dir: Path | None, since: str | None, as_json: bool) -> None:
         store = Store(state_dir or default_state_dir())
         entries = store.audit(start)
         store.close()
+    out: Any = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        # Names may be in any script, and the terminal may not know it.
+        out.reconfigure(errors="backslashreplace")
     for entry in entries:
-        click.echo(json.dumps(_with_iso_time(entry), ensure_ascii=False) if as_json else _line(entry))
+        click.echo(json.dumps(_with_iso_time(entry)) if as_json else _line(entry))
     if not entries and not as_json:
         click.echo("No entries.", err=True)
 
@@ -67,8 +75,6 @@ def _with_iso_time(entry: dict[str, Any]) -> dict[str, Any]:
 def _line(entry: dict[str, Any]) -> str:
     target = entry["target"]
     parts = [
-        _iso(entry["time"]),
-        f"{entry['event']:8}",
         entry["operation"],
         f"audience {target.get('custom_audience_id', '?')}",
         f"{entry['counts']['users']:,} users",
@@ -77,4 +83,5 @@ def _line(entry: dict[str, Any]) -> str:
     ]
     parts += [f"request id {entry['request_id']}"] if "request_id" in entry else []
     parts += [entry["reason"]] if "reason" in entry else []
-    return "  ".join(parts)
+    # Others chose much of it: it must not break the line or hide in it.
+    return "  ".join([_iso(entry["time"]), f"{entry['event']:8}", *(printable(part, LONGEST_PART) for part in parts)])

@@ -7,18 +7,19 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from cams_mcp.models import NESTED, LookUp, Operation, Required, Response, Strict, WriteRequest
-from cams_mcp.operations.audience_question import Person, describe, person
+from cams_mcp.operations.audience_question import describe, person
+from cams_mcp.operations.people import list_digest, person_hash
 
 MAX_USERS = 10_000
 """Users per call ("You can include up to 10,000 user records in each API call")."""
 
-_EMAIL = re.compile(r"[^\s@,;<>()]+@[^\s@,;<>()]+\.[^\s@,;<>().]+")
+EMAIL = re.compile(r"[^\s@,;<>()]+@[^\s@,;<>()]+\.[^\s@,;<>().]+")
 _PHONE_SEPARATORS = re.compile(r"[\s().\-/]")
 _PHONE_DIGITS = re.compile(r"\+?[0-9]{7,15}")
 
 
 def _check_email(value: str) -> str:
-    if len(value) > 254 or not _EMAIL.fullmatch(value.strip()):  # noqa: PLR2004 - RFC 5321's limit of a path
+    if len(value) > 254 or not EMAIL.fullmatch(value.strip()):  # noqa: PLR2004 - RFC 5321's limit of a path
         raise PydanticCustomError("email", "must be an e-mail address like name@example.com (or leave it out)")
     return value
 
@@ -92,8 +93,8 @@ uploads with under 100 matches; matching takes up to a day."""
             "duplicates": len(users) - len({person(user) for user in users}),
         }
 
-    def contents(self) -> list[Person]:
-        return sorted({person(user) for user in self.users or []})
+    def contents(self) -> int:
+        return list_digest({person_hash(*person(user)) for user in self.users or []})
 
     async def described(self, look_up: LookUp) -> list[str]:
         return await describe(self, look_up)

@@ -1,0 +1,154 @@
+"""What is kept of a write, in words that every kind of store shares."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cams_mcp.confirmation import Channel
+from cams_mcp.errors import NotConfirmed
+
+Outcome = Literal["sent", "refused", "unknown"]
+Event = Literal["asked", "approved", "declined", "blocked", "resumed", "sent", "failed", "unknown"]
+"""What the audit trail records. "blocked" is a limit's no, "failed" CAMS's, "resumed" an upload that goes on."""
+
+DAY_SECONDS = 86_400.0
+
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write as the store knows it: who, what, how much; no addresses.
+
+    Attributes:
+        binding: digest of exactly what may be sent, by whom, to where.
+        list_digest: digest of the audience and its list of people, whatever their order; empty without people.
+        target: the ids, by argument.
+        counts: how many users, e-mails, phones, duplicates.
+    """
+
+    operation: str
+    principal: str
+    client: str
+    binding: str
+    list_digest: str
+    audience: str
+    target: Mapping[str, str]
+    counts: Mapping[str, int]
+
+    @property
+    def users(self) -> int:
+        return self.counts["users"]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier write of the same list to the same audience: when (seconds since 1970, UTC), and how it ended."""
+
+    started: float
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        when = dt.datetime.fromtimestamp(self.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        if self.outcome == "sent":
+            return f"this very list went to this audience already, on {when}."
+        return (
+            f"this very list was sent to this audience on {when}, and whether it arrived is unknown. "
+            "Compare the audience's token_total with what it was before."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An open approval.
+
+    Attributes:
+        issued, expires: seconds since 1970, UTC.
+        seen_write: the number of the last write of the same list when the person was asked.
+    """
+
+    binding: str
+    channel: str
+    issued: float
+    expires: float
+    seen_write: int
+
+    def problem(self, write: Write, channel: Channel, now: float, last_write: int) -> NotConfirmed | None:
+        """Why this approval does not let `write` out, if so."""
+        if self.channel != channel or not self.issued <= now < self.expires:
+            return no_approval()
+        if not hmac.compare_digest(self.binding, write.binding):
+            return NotConfirmed(
+                "Nothing was sent: this is not what was confirmed (other arguments, another caller, or another "
+                "endpoint or access key), so the confirmation is void.",
+                hint="Call again without confirmation_token, with the final arguments, for a new preview or question.",
+            )
+        if last_write > self.seen_write:
+            return NotConfirmed(
+                "Nothing was sent: since the question was put, this very list went out to this audience another way.",
+                hint="Call again without confirmation_token; the new preview or question tells when.",
+            )
+        return None
+
+
+def no_approval() -> NotConfirmed:
+    return NotConfirmed(
+        "Nothing was sent: the confirmation is unknown, already used, or older than ten minutes.",
+        hint="Call again without confirmation_token to get a new preview or question.",
+    )
+
+
+def held(earlier: Earlier) -> NotConfirmed:
+    """Where nobody is asked, a repetition is refused."""
+    return NotConfirmed(
+        f"Nothing was sent: {earlier} With --confirm off nobody can be asked whether to repeat it.",
+        hint="Leave it, or have the operator lower --hold-hours.",
+    )
+
+
+def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirmed | None:
+    """The problem, if `write` does not fit under the day's limit beside what went out before."""
+    if users_per_day is None or used + write.users <= users_per_day:
+        return None
+    return NotConfirmed(
+        f"Nothing was sent: this server lets at most {users_per_day:,} users a day go to one audience; "
+        f"{used:,} went in the last 24 hours.",
+        hint="No argument can lift this. Send fewer users or wait; the operator sets --max-users-per-day.",
+    )
+
+
+def token_hash(token: str) -> str:
+    """How a token is kept, so that nobody who reads the store can spend it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def salted(salt: bytes, text: str) -> str:
+    return hmac.new(salt, text.encode(), hashlib.sha256).hexdigest()
+
+
+def shown_id(salt: bytes, text: str) -> str:
+    """An id as it is; what does not look like one could be an address, so only its digest is kept."""
+    return text if _ID.fullmatch(text) else f"sha256:{salted(salt, text)[:32]}"
+
+
+def audit_entry(
+    salt: bytes, write: Write, channel: Channel, request_id: str | None, reason: str | None
+) -> dict[str, Any]:
+    """What the audit trail holds of a write."""
+    entry: dict[str, Any] = {
+        "operation": write.operation,
+        "principal": write.principal,
+        "client": write.client,
+        "channel": channel,
+        "target": {name: shown_id(salt, value) for name, value in write.target.items()},
+        "counts": dict(write.counts),
+        "digest": write.binding,
+    }
+    entry |= {"request_id": request_id} if request_id else {}
+    return entry | ({"reason": reason} if reason else {})

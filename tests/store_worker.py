@@ -1,0 +1,36 @@
+"""A process that writes to a store: DIRECTORY NAME TIMES. Waits for a line, so that several begin at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cams_mcp.store import Store, Write
+
+
+def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019000000", users: int = 1) -> Write:
+    return Write(
+        operation="AddCustomAudienceUser",
+        principal="local",
+        client="tester 1.0",
+        binding=binding,
+        list_digest=list_digest,
+        audience=audience,
+        target={"custom_audience_id": audience},
+        counts={"users": users, "emails": users, "phones": 0, "duplicates": 0},
+    )
+
+
+def work(directory: Path, name: str, times: int) -> None:
+    print("ready", flush=True)  # noqa: T201 - whoever started it waits for this
+    sys.stdin.readline()
+    store = Store(directory)
+    for number in range(times):
+        write = a_write(f"{name}-{number}", f"{name}-{number}", name)
+        started = store.begin(write, "token", store.issue(write, "token", 600))
+        store.finish(started, write, "token", "sent", f"{name}-{number}", None)
+    store.close()
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,255 @@
+"""Real server processes on one state directory: killed at every step of a write, restarted, racing."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError, StdioServerParameters
+from support import ERAS, TARGET, Person, people, serving, text_of, yes
+
+import cams_mcp
+from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
+from cams_mcp.store import FILE_NAME, Store
+
+WRITE = "add_custom_audience_user"
+PEOPLE = TARGET | {"users": people(120)}
+
+STEPS = [f"{step}:{when}" for step in ("issue", "begin", "call", "finish") for when in ("before", "after")]
+"""The steps of a write, in their order."""
+
+WAYS = ("elicitation", "token")
+
+REPLAYABLE = [("auto", "elicitation"), ("auto", "token"), ("legacy", "token")]
+"""(era, way) where the client holds something that it could send twice."""
+
+
+class World:
+    """A sandbox on loopback, a state directory, and what the trail held whenever a write arrived."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = directory / "state"
+        self.sandbox = Sandbox()
+        self.trail_on_arrival: list[list[str]] = []
+        self.url = ""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if dict(scope.get("headers", ())).get(b"x-acs-action") == b"AddCustomAudienceUser":
+            self.trail_on_arrival.append(self.events())
+        await sandbox_app(self.sandbox)(scope, receive, send)
+
+    def server(
+        self,
+        *,
+        crash_at: str | None = None,
+        url: str | None = None,
+        key: str = SANDBOX_KEY.id,
+        state: str = "state",
+    ) -> StdioServerParameters:
+        program = [str(Path(__file__).with_name("crashing_server.py"))] if crash_at else ["-m", "cams_mcp"]
+        options = ["--endpoint", url or self.url, "--access-key-id", key, "--state-dir", str(self.directory / state)]
+        env = {"CAMS_MCP_ACCESS_KEY_SECRET": SANDBOX_KEY.secret}
+        if crash_at:
+            env |= {"CRASH_AT": crash_at, "PYTHONPATH": str(Path(cams_mcp.__file__).parents[1])}
+        return StdioServerParameters(command=sys.executable, args=[*program, *options], env=env)
+
+    @property
+    def arrived(self) -> list[str]:
+        """The request ids of the writes that the sandbox received."""
+        return [call.request_id for call in self.sandbox.calls if call.action == "AddCustomAudienceUser"]
+
+    def events(self) -> list[str]:
+        with closing(Store(self.state)) as store:
+            return [entry["event"] for entry in store.audit()]
+
+    def ledger(self) -> list[tuple[str, str | None]]:
+        """(outcome, request id) of every write, in order."""
+        if not (self.state / FILE_NAME).exists():
+            return []
+        with closing(sqlite3.connect(self.state / FILE_NAME)) as raw:
+            return raw.execute("SELECT outcome, request_id FROM writes ORDER BY id").fetchall()
+
+    def check(self) -> None:
+        """What must hold whatever happened: each request that arrived was approved once, before, and is on record."""
+        for number, trail in enumerate(self.trail_on_arrival, 1):
+            assert trail.count("approved") >= number
+        assert len(self.arrived) == len(self.trail_on_arrival)
+        assert self.events().count("approved") == len(self.ledger()) >= len(self.arrived)
+        for outcome, request_id in self.ledger():
+            assert (outcome, request_id is None) in (("sent", False), ("unknown", True))
+            assert request_id is None or request_id in self.arrived
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    with serving(world) as world.url:
+        yield world
+        world.check()
+
+
+def client(server: StdioServerParameters, mode: str, way: str, person: Person | None = None) -> Client:
+    return Client(server, mode=mode, elicitation_callback=(person or yes()) if way == "elicitation" else None)
+
+
+async def ask(connected: Client, way: str, arguments: dict[str, Any] = PEOPLE) -> tuple[str, str]:
+    """The first round of a write; gives the question or preview, and the approval that a yes spends."""
+    if way == "token":
+        content = (await connected.call_tool(WRITE, arguments)).structured_content
+        return content["preview"], content["confirmation_token"]
+    result = await connected.session.call_tool(WRITE, arguments, allow_input_required=True)
+    assert isinstance(result, types.InputRequiredResult)
+    (question,) = result.input_requests.values()
+    return question.params.message, result.request_state
+
+
+async def spend(connected: Client, way: str, approval: str, arguments: dict[str, Any] = PEOPLE) -> types.CallToolResult:
+    """The second round, with a yes."""
+    if way == "token":
+        return await connected.call_tool(WRITE, arguments | {"confirmation_token": approval})
+    answer = types.ElicitResult(action="accept", content={"confirm": True})
+    return await connected.call_tool(WRITE, arguments, input_responses={"confirm": answer}, request_state=approval)
+
+
+async def write_until_it_dies(world: World, step: str, mode: str, way: str) -> str | None:
+    """A write that the person confirms, on a server that dies; gives the approval, as far as the client got it."""
+    approvals: list[str] = []
+
+    async def write() -> None:
+        if (mode, way) in REPLAYABLE:
+            approvals.append((await ask(connected, way))[1])
+            await spend(connected, way, approvals[0])
+        else:
+            await connected.call_tool(WRITE, PEOPLE)
+
+    async with client(world.server(crash_at=step), mode, way) as connected:
+        with pytest.raises(MCPError, match=r"(?i)closed"):
+            await write()
+    return approvals[0] if approvals else None
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_server_that_is_killed_sends_nothing_unapproved_unrecorded_or_twice(
+    world: World, step: str, way: str, mode: str
+) -> None:
+    begun = STEPS.index(step) >= STEPS.index("begin:after")
+    sent = STEPS.index(step) >= STEPS.index("call:after")
+    ended = step == "finish:after"
+
+    approval = await write_until_it_dies(world, step, mode, way)
+
+    assert len(world.arrived) == sent
+    assert world.ledger() == ([("sent", world.arrived[0])] if ended else [("unknown", None)] * begun)
+    person = Person("decline")
+    async with client(world.server(), mode, way, person) as connected:
+        repeated = await connected.call_tool(WRITE, PEOPLE)
+        results = [await spend(connected, way, approval) for _ in range(2)] if approval else []
+    text = repeated.structured_content["preview"] if way == "token" else person.asked[0]
+    told = "this very list went to this audience already" if ended else "whether it arrived is unknown"
+    assert (told in text) is begun
+    assert ("this very list" in text) is begun
+    if approval:
+        # An approval that was not spent yet outlives the crash, and is good once.
+        assert [result.is_error for result in results] == [begun, True]
+        assert text_of(results[1]).startswith("Nothing was sent")
+    assert len(world.arrived) == (sent or (approval is not None and not begun))
+
+
+@pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
+async def test_an_approval_is_good_in_another_process_after_a_restart(world: World, mode: str, way: str) -> None:
+    async with client(world.server(), mode, way) as first:
+        _, approval = await ask(first, way)
+    async with client(world.server(), mode, way) as second:
+        result = await spend(second, way, approval)
+
+    assert result.structured_content["status"] == "sent"
+    assert world.ledger() == [("sent", world.arrived[0])]
+
+
+@pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
+async def test_an_approval_is_good_in_another_process_at_the_same_time_and_only_once(
+    world: World, mode: str, way: str
+) -> None:
+    async with client(world.server(), mode, way) as first, client(world.server(), mode, way) as second:
+        _, approval = await ask(first, way)
+        results = [await spend(connected, way, approval) for connected in (second, first, second)]
+
+    assert [result.is_error for result in results] == [False, True, True]
+    assert len(world.arrived) == 1
+
+
+@pytest.mark.parametrize("where", ["endpoint", "access key", "state directory"])
+@pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
+async def test_an_approval_is_void_on_a_server_with_another_configuration(
+    world: World, mode: str, way: str, where: str
+) -> None:
+    with serving(world) as other_url:
+        other = {
+            "endpoint": world.server(url=other_url),
+            "access key": world.server(key="another-id"),
+            "state directory": world.server(state="other"),
+        }[where]
+        for issuer, spender in ((world.server(), other), (other, world.server())):
+            async with client(issuer, mode, way) as asking, client(spender, mode, way) as sending:
+                _, approval = await ask(asking, way)
+                result = await spend(sending, way, approval)
+
+            assert result.is_error
+            assert text_of(result).startswith("Nothing was sent")
+    assert world.arrived == []
+
+
+@pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
+async def test_an_approval_is_void_for_another_list_in_another_process(world: World, mode: str, way: str) -> None:
+    async with client(world.server(), mode, way) as first, client(world.server(), mode, way) as second:
+        _, approval = await ask(first, way)
+        swapped = await spend(second, way, approval, TARGET | {"users": people(119) + people(1, 500)})
+        restored = await spend(first, way, approval)
+
+    assert swapped.is_error
+    assert restored.is_error
+    assert world.arrived == []
+
+
+async def both_at_once(
+    servers: list[Client], way: str, approvals: list[str], arguments: dict[str, Any]
+) -> list[types.CallToolResult]:
+    results: list[types.CallToolResult] = []
+
+    async def fire(connected: Client, approval: str) -> None:
+        results.append(await spend(connected, way, approval, arguments))
+
+    async with anyio.create_task_group() as group:
+        for connected, approval in zip(servers, approvals, strict=True):
+            group.start_soon(fire, connected, approval)
+    return results
+
+
+@pytest.mark.parametrize("approvals", ["one approval", "an approval each"])
+@pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
+async def test_of_two_servers_that_race_to_send_one_list_exactly_one_wins(
+    world: World, mode: str, way: str, approvals: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(client(world.server(), mode, way)) for _ in range(2)]
+        for round_number in range(10):
+            arguments = TARGET | {"users": people(3, 10 * round_number)}
+            _, first = await ask(servers[0], way, arguments)
+            second = first if approvals == "one approval" else (await ask(servers[1], way, arguments))[1]
+
+            results = await both_at_once(servers, way, [first, second], arguments)
+
+            (lost,) = [result for result in results if result.is_error]
+            assert text_of(lost).startswith("Nothing was sent")
+            assert len(world.arrived) == round_number + 1
+    assert world.ledger() == [("sent", request_id) for request_id in world.arrived]

@@ -1,0 +1,661 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_worker import a_write
+from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, mcp_client, text_of, yes
+
+import cams_mcp
+from cams_mcp.errors import NotConfirmed, StoreError
+from cams_mcp.sandbox import Sandbox
+from cams_mcp.store import FILE_NAME, Store
+
+START = 1_800_000_000.0
+DAY = 86_400.0
+WRITE = "add_custom_audience_user"
+
+posix = pytest.mark.skipif(os.name != "posix", reason="file modes and limits are POSIX's")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = START
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def events(store: Store) -> list[str]:
+    return [entry["event"] for entry in store.audit()]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    with closing(Store(tmp_path / "state", clock)) as store:
+        yield store
+
+
+# What voids an approval
+
+
+def test_an_approval_is_good_once(store: Store) -> None:
+    token = store.issue(a_write(), "token", 600)
+    store.begin(a_write(), "token", token)
+
+    with pytest.raises(NotConfirmed, match="already used"):
+        store.begin(a_write(), "token", token)
+    assert events(store) == ["asked", "approved", "blocked"]
+
+
+@pytest.mark.parametrize("token", ["", "never-issued", "x" * 100_000, "\x00", "' OR 1=1 --", "\u4e2d"])
+def test_a_token_that_was_never_issued_opens_nothing(store: Store, token: str) -> None:
+    store.issue(a_write(), "token", 600)
+
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(), "token", token)
+
+
+@pytest.mark.parametrize(
+    ("later", "good"), [(0.0, True), (599.9, True), (600.0, False), (1e9, False), (-0.1, False), (-1e9, False)]
+)
+def test_an_approval_holds_from_its_issue_until_it_expires(
+    store: Store, clock: Clock, later: float, good: bool
+) -> None:
+    token = store.issue(a_write(), "token", 600)
+    clock.time += later
+
+    if good:
+        assert store.begin(a_write(), "token", token)
+    else:
+        with pytest.raises(NotConfirmed):
+            store.begin(a_write(), "token", token)
+
+
+def test_an_approval_from_before_the_clock_was_set_back_stays_void_when_the_clock_comes_round_again(
+    store: Store, clock: Clock
+) -> None:
+    token = store.issue(a_write(), "token", 600)
+    clock.time -= 3600
+    store.issue(a_write(), "token", 600)
+    clock.time += 3600
+
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(), "token", token)
+
+
+@pytest.mark.parametrize("issued", ["token", "elicitation", "terminal"])
+@pytest.mark.parametrize("spent", ["token", "elicitation", "terminal"])
+def test_an_approval_comes_by_the_channel_it_was_issued_for(store: Store, issued: str, spent: str) -> None:
+    token = store.issue(a_write(), issued, 600)
+
+    if issued == spent:
+        assert store.begin(a_write(), spent, token)
+    else:
+        with pytest.raises(NotConfirmed):
+            store.begin(a_write(), spent, token)
+
+
+def test_an_approval_is_for_exactly_what_was_shown(store: Store) -> None:
+    token = store.issue(a_write("shown"), "token", 600)
+
+    with pytest.raises(NotConfirmed, match="not what was confirmed"):
+        store.begin(a_write("changed"), "token", token)
+
+
+@pytest.mark.parametrize("misfit", ["binding", "channel", "limit"])
+def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: Store, misfit: str) -> None:
+    token = store.issue(a_write(), "token", 600)
+    with pytest.raises(NotConfirmed):
+        store.begin(
+            a_write("changed") if misfit == "binding" else a_write(),
+            "elicitation" if misfit == "channel" else "token",
+            token,
+            users_per_day=0 if misfit == "limit" else None,
+        )
+
+    with pytest.raises(NotConfirmed, match="already used"):
+        store.begin(a_write(), "token", token)
+    assert "approved" not in events(store)
+
+
+def test_a_decline_withdraws_the_approval(store: Store) -> None:
+    token = store.issue(a_write(), "token", 600)
+    store.decline(a_write(), "token", token, "the user declined")
+
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(), "token", token)
+    assert [entry.get("reason") for entry in store.audit()][1] == "the user declined"
+
+
+@pytest.mark.parametrize("outcome", ["sent", "unknown", None])
+def test_an_approval_is_void_once_the_same_list_went_out_another_way(store: Store, outcome: str | None) -> None:
+    first, second = (store.issue(a_write(), "token", 600) for _ in range(2))
+    number = store.begin(a_write(), "token", first)
+    if outcome:
+        store.finish(number, a_write(), "token", outcome, None, None)
+
+    with pytest.raises(NotConfirmed, match="another way"):
+        store.begin(a_write(), "token", second)
+
+
+def test_an_approval_outlasts_a_refused_attempt_with_the_same_list(store: Store) -> None:
+    first, second = (store.issue(a_write(), "token", 600) for _ in range(2))
+    store.finish(store.begin(a_write(), "token", first), a_write(), "token", "refused", None, "Throttling")
+
+    assert store.begin(a_write(), "token", second)
+
+
+def test_calls_without_people_do_not_void_each_other(store: Store) -> None:
+    tokens = [store.issue(a_write(list_digest=""), "token", 600) for _ in range(2)]
+
+    assert len({store.begin(a_write(list_digest=""), "token", token) for token in tokens}) == 2
+    assert store.earlier("", DAY) is None
+
+
+# What lasts
+
+
+def test_approvals_ledger_and_trail_survive_reopening(tmp_path: Path, clock: Clock) -> None:
+    with closing(Store(tmp_path, clock)) as store:
+        spent, kept = (store.issue(a_write(binding), "token", 600) for binding in ("one", "two"))
+        store.finish(store.begin(a_write("one"), "token", spent), a_write("one"), "token", "refused", "R-1", "Code")
+        trail = store.audit()
+
+    with closing(Store(tmp_path, clock)) as store:
+        assert store.audit() == trail
+        with pytest.raises(NotConfirmed):
+            store.begin(a_write("one"), "token", spent)
+        assert store.begin(a_write("two"), "token", kept)
+
+
+def test_a_closed_store_opens_again_at_the_next_use(store: Store) -> None:
+    token = store.issue(a_write(), "token", 600)
+    store.close()
+    store.close()
+
+    assert store.begin(a_write(), "token", token)
+
+
+def test_digests_are_salted_and_agree_within_one_store_only(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "one")) as store:
+        first = store.digest("someone@example.com", {"a": 1, "b": 2})
+    with closing(Store(tmp_path / "one")) as again, closing(Store(tmp_path / "other")) as other:
+        assert again.digest("someone@example.com", {"b": 2, "a": 1}) == first
+        assert again.digest("someone@example.com", {"a": 1, "b": 3}) != first
+        assert other.digest("someone@example.com", {"a": 1, "b": 2}) != first
+    assert first != hashlib.sha256(b'["someone@example.com", {"a": 1, "b": 2}]').hexdigest()
+
+
+@given(st.lists(st.lists(st.text(), max_size=3), min_size=2, max_size=2, unique_by=tuple))
+@settings(deadline=None)
+def test_different_parts_have_different_digests(pair: list[list[str]]) -> None:
+    with closing(Store(None)) as store:
+        assert store.digest(*pair[0]) != store.digest(*pair[1])
+
+
+# What is on disk
+
+
+def files_of(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir())
+
+
+def test_the_file_holds_no_token_but_its_hash(store: Store, tmp_path: Path) -> None:
+    token = store.issue(a_write(), "token", 600)
+    found = files_of(tmp_path / "state")
+
+    assert token.encode() not in found
+    assert hashlib.sha256(token.encode()).hexdigest().encode() in found
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("action", ["accept", "decline", "two steps"])
+async def test_no_address_is_on_disk_after_a_write(tmp_path: Path, mode: str, action: str) -> None:
+    users = [{"email": f"Zoe.Recognisable{index}@example.com", "phone": f"+1202555{index:04}"} for index in range(120)]
+    person = None if action == "two steps" else Person(action, {"confirm": True})
+    store = Store(tmp_path)
+    async with mcp_client(Sandbox(), mode=mode, store=store, elicitation_callback=person) as client:
+        result = await client.call_tool(WRITE, TARGET | {"users": users})
+        if action == "two steps":
+            token = result.structured_content["confirmation_token"]
+            await client.call_tool(WRITE, TARGET | {"users": users, "confirmation_token": token})
+    found = files_of(tmp_path)
+    store.close()
+    found += files_of(tmp_path)
+
+    assert AUDIENCE.encode() in found
+    for user in users:
+        for part in (user["email"].partition("@")[0], user["phone"].removeprefix("+")):
+            assert part.lower().encode() not in found.lower()
+            assert hashlib.sha256(part.encode()).hexdigest().encode() not in found
+        for whole in user.values():
+            assert hashlib.sha256(whole.encode()).hexdigest().encode() not in found
+
+
+@pytest.mark.parametrize("place", ["audience", "target", "reason", "request id"])
+def test_an_address_in_place_of_an_id_or_code_is_not_written(store: Store, tmp_path: Path, place: str) -> None:
+    address = "zoe.recognisable@example.com"
+    write = {
+        "audience": a_write(audience=address),
+        "target": replace(a_write(), target={"page_id": address}),
+    }.get(place, a_write())
+    number = store.begin(write, "token", store.issue(write, "token", 600))
+    request_id = address if place == "request id" else "R-1"
+    store.finish(number, write, "token", "refused", request_id, f"No.{address}" if place == "reason" else "Code")
+
+    assert b"recognisable" not in files_of(tmp_path / "state")
+
+
+def test_audiences_that_do_not_look_like_ids_are_still_counted_apart(store: Store) -> None:
+    store.begin(a_write(audience="an audience", users=5), "off", None)
+
+    store.check_limit(a_write(audience="another audience", users=5), 5)
+    with pytest.raises(NotConfirmed):
+        store.check_limit(a_write(audience="an audience", users=1), 5)
+
+
+@posix
+def test_nobody_else_can_read_the_state(tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        with closing(Store(tmp_path / "state")) as store:
+            store.record("blocked", a_write(), "token")
+            modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
+    finally:
+        os.umask(previous)
+
+    assert modes == {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-shm": 0o600}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET event = 'sent'",
+        "UPDATE audit SET time = 0 WHERE id = 1",
+        "DELETE FROM audit",
+        "DELETE FROM audit WHERE id = 1",
+        "REPLACE INTO audit (id, time, event, entry) VALUES (1, 0, 'sent', '{}')",
+        "INSERT INTO audit (id, time, event, entry) VALUES (1, 0, 'sent', '{}') ON CONFLICT (id) DO NOTHING",
+    ],
+)
+def test_the_trail_takes_no_change_even_from_a_raw_connection(store: Store, tmp_path: Path, statement: str) -> None:
+    store.record("blocked", a_write(), "token", "a limit")
+    before = store.audit()
+
+    with closing(sqlite3.connect(tmp_path / "state" / FILE_NAME)) as raw:
+        with pytest.raises(sqlite3.IntegrityError):
+            raw.execute(statement)
+        raw.rollback()
+    assert store.audit() == before
+
+
+def test_reading_a_trail_that_never_was_makes_no_file(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "state")) as store:
+        assert store.audit() == []
+
+    assert not (tmp_path / "state").exists()
+
+
+# Where no record can be kept
+
+
+def below_a_file(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("in the way")
+    return tmp_path / "file" / "state"
+
+
+def a_directory_in_place_of_the_file(tmp_path: Path) -> Path:
+    (tmp_path / FILE_NAME).mkdir()
+    return tmp_path
+
+
+def not_a_database(tmp_path: Path) -> Path:
+    (tmp_path / FILE_NAME).write_bytes(b"This is no database. " * 500)
+    return tmp_path
+
+
+def foreign_tables(tmp_path: Path) -> Path:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+        raw.execute("CREATE TABLE approvals (something_else TEXT)")
+        raw.execute("CREATE TABLE audit (something_else TEXT)")
+        raw.commit()
+    return tmp_path
+
+
+def damaged(tmp_path: Path) -> Path:
+    with closing(Store(tmp_path)) as store:
+        for _ in range(50):
+            store.record("blocked", a_write(), "token", "a limit")
+    content = (tmp_path / FILE_NAME).read_bytes()
+    (tmp_path / FILE_NAME).write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    return tmp_path
+
+
+BROKEN = [below_a_file, a_directory_in_place_of_the_file, not_a_database, foreign_tables, damaged]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_store_that_cannot_be_kept_says_what_to_do(tmp_path: Path, broken: Callable[[Path], Path]) -> None:
+    with closing(Store(broken(tmp_path))) as store:
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"no write goes out without it.*--state-dir"):
+                store.issue(a_write(), "token", 600)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("confirm", ["auto", "token", "off"])
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_without_a_record_the_write_is_refused_and_reads_go_on(
+    tmp_path: Path, broken: Callable[[Path], Path], confirm: str, mode: str
+) -> None:
+    sandbox, person = Sandbox(), yes()
+    store = Store(broken(tmp_path))
+    async with mcp_client(sandbox, mode=mode, confirm=confirm, store=store, elicitation_callback=person) as client:
+        refused = await client.call_tool(WRITE, VALID_ARGUMENTS[WRITE])
+        read = await client.call_tool("list_instance", {})
+    store.close()
+
+    assert refused.is_error
+    assert "no write goes out without it" in text_of(refused)
+    assert "--state-dir" in text_of(refused)
+    assert not read.is_error
+    assert "AddCustomAudienceUser" not in [call.action for call in sandbox.calls]
+
+
+FULL_DISK = """
+import os, resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from store_worker import a_write
+from cams_mcp.errors import StoreError
+from cams_mcp.store import FILE_NAME, Store
+
+store = Store(Path(sys.argv[1]))
+kept = store.issue(a_write(), "token", 600)
+wal = Path(sys.argv[1]) / (FILE_NAME + "-wal")
+resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size, resource.RLIM_INFINITY))
+for attempt in (lambda: store.begin(a_write(), "token", kept), lambda: store.issue(a_write(), "token", 600)):
+    try:
+        attempt()
+        raise SystemExit("written although the disk is full")
+    except StoreError:
+        pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.begin(a_write(), "token", kept)
+print([entry["event"] for entry in store.audit()])
+"""
+
+
+@posix
+def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path, Path(__file__).parent],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "['asked', 'approved']", "")
+
+
+@posix
+def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(store: Store, tmp_path: Path) -> None:
+    token = store.issue(a_write(), "token", 600)
+    for path in (tmp_path / "state").iterdir():
+        path.unlink()
+
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(), "token", token)
+    with closing(Store(tmp_path / "state")) as auditor:
+        assert events(auditor) == ["blocked"]
+
+
+# The day's limit
+
+
+@pytest.mark.parametrize(("outcome", "counts"), [("sent", True), ("unknown", True), (None, True), ("refused", False)])
+def test_the_day_counts_what_may_have_arrived(store: Store, outcome: str | None, counts: bool) -> None:
+    write = a_write(users=60)
+    number = store.begin(write, "off", None, users_per_day=100)
+    if outcome:
+        store.finish(number, write, "off", outcome, None, None)
+
+    if counts:
+        with pytest.raises(NotConfirmed, match=r"at most 100 users a day.*60 went"):
+            store.check_limit(write, 100)
+        with pytest.raises(NotConfirmed):
+            store.begin(write, "off", None, users_per_day=100)
+    else:
+        store.check_limit(write, 100)
+        assert store.begin(write, "off", None, users_per_day=100)
+
+
+def test_the_day_slides(store: Store, clock: Clock) -> None:
+    write = a_write(users=50)
+    store.begin(write, "off", None, users_per_day=100)
+    clock.time += DAY / 2
+    store.begin(write, "off", None, users_per_day=100)
+    clock.time += DAY / 2 - 1
+    with pytest.raises(NotConfirmed):
+        store.begin(write, "off", None, users_per_day=100)
+    clock.time += 1
+    store.begin(write, "off", None, users_per_day=100)
+    with pytest.raises(NotConfirmed):
+        store.begin(write, "off", None, users_per_day=100)
+
+
+def test_the_day_is_not_lengthened_by_setting_the_clock_back(store: Store, clock: Clock) -> None:
+    store.begin(a_write(users=100), "off", None, users_per_day=100)
+    clock.time -= 10 * DAY
+
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(users=1), "off", None, users_per_day=100)
+
+
+def test_the_limit_is_each_audiences_own_and_reached_exactly(store: Store) -> None:
+    store.begin(a_write(users=100), "off", None, users_per_day=100)
+    store.begin(a_write(audience="another", users=100), "off", None, users_per_day=100)
+    store.begin(a_write(users=0), "off", None, users_per_day=100)
+
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(users=1), "off", None, users_per_day=100)
+    store.check_limit(a_write(users=10_000), None)
+
+
+def test_the_limit_holds_across_stores_on_one_file_whoever_comes_first(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as one, closing(Store(tmp_path)) as two, ThreadPoolExecutor(8) as pool:
+
+        def begin(number: int) -> bool:
+            try:
+                (one, two)[number % 2].begin(a_write(str(number), str(number), users=10), "off", None, users_per_day=55)
+            except NotConfirmed:
+                return False
+            return True
+
+        assert sum(pool.map(begin, range(16))) == 5
+
+
+# Earlier writes
+
+
+@pytest.mark.parametrize("outcome", ["sent", "unknown"])
+def test_an_earlier_write_is_told_with_its_time_and_outcome(store: Store, clock: Clock, outcome: str) -> None:
+    assert store.earlier("l", DAY) is None
+    number = store.begin(a_write(), "off", None)
+    clock.time += 5
+    store.finish(number, a_write(), "off", outcome, None, None)
+
+    told = store.earlier("l", DAY)
+    assert told is not None
+    assert (told.started, told.outcome) == (START, outcome)
+    assert store.earlier("another list", DAY) is None
+
+
+def test_a_write_that_never_ended_counts_as_unknown(store: Store) -> None:
+    store.begin(a_write(), "off", None)
+
+    told = store.earlier("l", DAY)
+    assert told is not None
+    assert told.outcome == "unknown"
+
+
+def test_a_refused_write_is_no_earlier_one(store: Store, clock: Clock) -> None:
+    store.finish(store.begin(a_write(), "off", None), a_write(), "off", "sent", None, None)
+    clock.time += 5
+    store.finish(store.begin(a_write(), "off", None), a_write(), "off", "refused", None, "Throttling")
+
+    told = store.earlier("l", DAY)
+    assert told is not None
+    assert told.started == START
+
+
+def test_an_earlier_write_is_forgotten_after_its_time_only(store: Store, clock: Clock) -> None:
+    store.begin(a_write(), "off", None)
+    for later, known in ((DAY - 1, True), (DAY, False), (-DAY, True)):
+        clock.time = START + later
+        assert (store.earlier("l", DAY) is not None) is known
+
+
+def test_of_several_earlier_writes_the_last_is_told(store: Store, clock: Clock) -> None:
+    for _ in range(3):
+        clock.time += 10
+        store.begin(a_write(), "off", None)
+
+    told = store.earlier("l", DAY)
+    assert told is not None
+    assert told.started == START + 30
+
+
+# Many at once
+
+
+@given(
+    attempts=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=2, max_size=6),
+    bindings=st.lists(st.sampled_from("xyz"), min_size=5, max_size=5),
+)
+@settings(deadline=None, max_examples=25)
+def test_each_approval_is_spent_exactly_once_however_many_try(attempts: list[list[int]], bindings: list[str]) -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        closing(Store(Path(directory))) as one,
+        closing(Store(Path(directory))) as two,
+    ):
+        writes = [a_write(binding, f"list {number}") for number, binding in enumerate(bindings)]
+        tokens = [(one, two)[number % 2].issue(write, "token", 600) for number, write in enumerate(writes)]
+        won: Counter[int] = Counter()
+        numbers: list[int] = []
+        ready = threading.Barrier(len(attempts))
+
+        def spend(thread: int) -> None:
+            ready.wait(10)
+            for index in attempts[thread]:
+                try:
+                    number = (one, two)[thread % 2].begin(writes[index], "token", tokens[index])
+                except NotConfirmed:
+                    continue
+                won[index] += 1
+                numbers.append(number)
+
+        with ThreadPoolExecutor(len(attempts)) as pool:
+            list(pool.map(spend, range(len(attempts))))
+
+        tried = {index for thread in attempts for index in thread}
+        assert won == dict.fromkeys(tried, 1)
+        assert len(set(numbers)) == len(tried)
+        trail = Counter(events(one))
+        assert trail["approved"] == len(tried)
+        assert trail["blocked"] == sum(map(len, attempts)) - len(tried)
+
+
+def run_at_once(directory: Path, processes: int, times: int) -> None:
+    """Processes that open the store at the same moment; fails if one of them does."""
+    worker = Path(__file__).with_name("store_worker.py")
+    running = [
+        subprocess.Popen(
+            [sys.executable, worker, directory, f"worker{index}", str(times)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(Path(cams_mcp.__file__).parents[1])},
+            text=True,
+        )
+        for index in range(processes)
+    ]
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
+    assert ended == [("", 0)] * processes
+
+
+def test_several_processes_do_not_corrupt_or_block_each_other(tmp_path: Path) -> None:
+    run_at_once(tmp_path / "state", processes=6, times=15)
+
+    with closing(sqlite3.connect(tmp_path / "state" / FILE_NAME)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert raw.execute("SELECT count(*), count(DISTINCT request_id) FROM writes").fetchone() == (90, 90)
+        assert raw.execute("SELECT count(*) FROM approvals").fetchone() == (0,)
+        assert raw.execute("SELECT count(*) FROM secret").fetchone() == (1,)
+    with closing(Store(tmp_path / "state")) as store:
+        assert Counter(events(store)) == {"asked": 90, "approved": 90, "sent": 90}
+
+
+def test_several_processes_can_make_the_file_at_the_same_moment(tmp_path: Path) -> None:
+    for attempt in range(5):
+        run_at_once(tmp_path / str(attempt), processes=6, times=1)
+
+        with closing(Store(tmp_path / str(attempt))) as store:
+            assert Counter(events(store)) == {"asked": 6, "approved": 6, "sent": 6}
+
+
+def test_what_a_store_writes_after_others_came_and_went_is_not_lost(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as store:
+        store.record("blocked", a_write(), "token", "before")
+        # Another store of this process, then another process: closing their files must not drop this one's locks.
+        with closing(Store(tmp_path)) as neighbour:
+            neighbour.record("blocked", a_write(), "token", "neighbour")
+        run_at_once(tmp_path, processes=1, times=1)
+        store.record("blocked", a_write(), "token", "after")
+        run_at_once(tmp_path, processes=1, times=1)
+
+    with closing(Store(tmp_path)) as store:
+        reasons = [entry["reason"] for entry in store.audit() if "reason" in entry]
+        assert reasons == ["before", "neighbour", "after"]
+        assert Counter(events(store)) == {"blocked": 3, "asked": 2, "approved": 2, "sent": 2}
+
+
+def test_a_step_that_fails_leaves_nothing_behind(store: Store) -> None:
+    token = store.issue(a_write(), "token", 600)
+    unwritable = replace(a_write(), counts={"users": 1, "emails": object()})
+
+    with pytest.raises(TypeError):
+        store.begin(unwritable, "token", token)
+
+    assert events(store) == ["asked"]
+    assert store.begin(a_write(), "token", token)
