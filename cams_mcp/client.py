@@ -23,6 +23,7 @@ from cams_mcp.errors import (
     CamsError,
     ConfigurationError,
     ConnectionFailed,
+    InvalidArguments,
     MalformedAnswer,
     ProxyAnswer,
     Throttled,
@@ -36,6 +37,9 @@ FORM = "application/x-www-form-urlencoded"
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 20.0
 """Seconds. A service that asks for a longer wait gets no retry; its wait goes into the error."""
+
+LONGEST_ADDRESS = 65_000
+"""Bytes. httpx takes no longer URL; proxies stop far below it."""
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +177,12 @@ class CamsClient:
         body = {name: value for name, value in parameters.items() if name in in_body}
         query = {name: value for name, value in parameters.items() if name not in in_body}
         # The raw path is taken as it is: what is signed must be what is sent.
-        url = httpx.URL(self._endpoint.url).copy_with(raw_path=f"/?{encode_form(query)}".encode("ascii"))
+        raw_path = f"/?{encode_form(query)}".encode("ascii")
+        if len(raw_path) > LONGEST_ADDRESS:
+            raise InvalidArguments(
+                action, ["users: too many for a request's address; send fewer users in a call, or use --users-in body"]
+            )
+        url = httpx.URL(self._endpoint.url).copy_with(raw_path=raw_path)
         headers = {"x-acs-action": action, "x-acs-version": API_VERSION}
         if body:
             headers["content-type"] = FORM

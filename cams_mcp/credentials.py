@@ -35,6 +35,8 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 class AccessKey:
     """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`.
 
+    `origin` is the part of the official chain it came from, e.g. cli_profile/static_ak.
+
     Raises:
         ConfigurationError: a part holds what cannot be part of a key, such as the line end of a file it came from.
     """
@@ -42,6 +44,7 @@ class AccessKey:
     id: str
     secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
+    origin: str | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in (("id", self.id), ("secret", self.secret), ("security token", self.security_token)):
@@ -100,4 +103,9 @@ class OfficialChain:
         except Exception as error:
             # The chain raises whatever its parts raise; none of it may reach the user raw (it can name secrets).
             raise MissingCredentials(f"No access key was found. Tried: {TRIED}.", hint=HOW_TO_SET) from error
-        return AccessKey(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
+        return AccessKey(
+            found.get_access_key_id(),
+            found.get_access_key_secret(),
+            found.get_security_token() or None,
+            origin=found.get_provider_name().removeprefix("default/"),
+        )

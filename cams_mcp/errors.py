@@ -164,7 +164,10 @@ PERMISSION_CODES = frozenset({"Forbidden.RAM", "Forbidden", "NoPermission", "For
 
 CLOCK_CODES = frozenset({"InvalidTimeStamp.Expired", "InvalidTimeStamp.Format", "IllegalTimestamp"})
 
+_LATER = "The service failed for a moment. Call again in a minute; tell Alibaba Cloud the request id if it persists."
+
 HINTS: dict[str, str] = {
+    **dict.fromkeys(sorted(UNDECIDED_CODES), _LATER),
     "Authentication.NoAuth": (
         "The account has no access to this cust_space_id, page or ad account. Take the ids from list_instance, and "
         "check that the access key belongs to the account that owns them."

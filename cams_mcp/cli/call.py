@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,9 @@ from cams_mcp.settings import Settings
 NOT_CONFIRMED = 3
 """Exit status: nothing was sent yet."""
 
+CALLED_OFF = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 
 @click.command("call")
 @click.argument("tool")
@@ -33,7 +37,12 @@ def command(settings: Settings, tool: str, arguments: str) -> None:
     """
     given = _read(arguments)
     interactive = sys.stdin.isatty() and arguments != "-"
-    outcome = anyio.run(_call, settings, tool, given, interactive)
+    try:
+        outcome = anyio.run(_call, settings, tool, given, interactive)
+    except KeyboardInterrupt:
+        # The thread that waits at the prompt cannot be stopped; the process must not wait for it.
+        click.echo("\nCalled off.", err=True)
+        os._exit(CALLED_OFF)
     click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
     if outcome.get("status") == "confirmation_required":
         sys.exit(NOT_CONFIRMED)

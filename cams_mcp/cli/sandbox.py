@@ -35,8 +35,6 @@ def command(host: str, port: int, faults: tuple[str, ...], log_level: str) -> No
         require_loopback(host, "The sandbox")
         sandbox = Sandbox(Faults(map(Fault.parse, faults)), keep_calls=0)
         listener = bind(host, port)
-        # Before the address is told, so that whoever reads it can connect.
-        listener.listen()
         authority = f"[{host}]" if ":" in host and not host.startswith("[") else host
         ready = (
             f"CAMS sandbox on http://{authority}:{listener.getsockname()[1]}\n"
