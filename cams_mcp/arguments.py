@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
 from cams_mcp.errors import InvalidArguments
-from cams_mcp.models import Operation, RequestT, ResponseT
+from cams_mcp.models import AnyTool
 
 _SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 """Names that may be repeated in an error. Anything else in the place of a name could be somebody's address."""
@@ -41,23 +41,21 @@ _WORDS = {
 }
 
 
-def parse_arguments(
-    operation: Operation[RequestT, ResponseT], arguments: Mapping[str, Any], more: Iterable[str] = ()
-) -> RequestT:
+def parse_arguments(tool: AnyTool, arguments: Mapping[str, Any], more: Iterable[str] = ()) -> Any:
     """Validate. `more` names the tool's arguments that are not the operation's own, for the error about unknown ones.
 
     Raises:
         InvalidArguments: one line per wrong field, equal ones of many users on one line.
     """
     try:
-        return operation.request.model_validate(dict(arguments))
+        return tool.request.model_validate(dict(arguments))
     except ValidationError as error:
-        known = [*operation.request.model_fields, *more]
+        known = [*tool.request.model_fields, *more]
         raise InvalidArguments(
-            operation.name, _problems(error.errors(include_input=False, include_url=False), known)
+            tool.name, _problems(error.errors(include_input=False, include_url=False), known)
         ) from None
     except RecursionError:
-        raise InvalidArguments(operation.name, ["arguments: are nested too deeply"]) from None
+        raise InvalidArguments(tool.name, ["arguments: are nested too deeply"]) from None
 
 
 def _problems(details: list[ErrorDetails], known: list[str]) -> list[str]:

@@ -9,24 +9,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mcp_types as types
 
 SNAPSHOT = Path(__file__).with_name("tools.json")
 
 
-def list_tools(*, read_only: bool = False) -> list[types.Tool]:
-    """The definitions, in the order of listing; with `read_only` without the tools that write."""
-    stored = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    return [types.Tool.model_validate(tool) for tool in stored if not read_only or tool["annotations"]["readOnlyHint"]]
+def list_tools(*, read_only: bool = False, uploads: bool = False) -> list[types.Tool]:
+    """The definitions, in the order of listing.
+
+    Args:
+        read_only: leave out the tools that write.
+        uploads: add the file tools, unless `read_only`.
+    """
+    stored: dict[str, list[dict[str, Any]]] = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    tools = [*stored["operations"], *(stored["files"] if uploads and not read_only else [])]
+    return [types.Tool.model_validate(tool) for tool in tools if not read_only or tool["annotations"]["readOnlyHint"]]
 
 
 def render() -> str:
     """The text of `tools.json` for the operations as they are."""
     from cams_mcp.operations import OPERATIONS  # noqa: PLC0415 - only to make the snapshot
     from cams_mcp.tools import make_tool  # noqa: PLC0415
+    from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415
 
-    made = [make_tool(operation).model_dump(by_alias=True, exclude_none=True, mode="json") for operation in OPERATIONS]
+    made = {
+        kind: [make_tool(tool).model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
+        for kind, tools in (("operations", OPERATIONS), ("files", FILE_TOOLS))
+    }
     return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -70,6 +71,7 @@ class CamsClient:
         options: timeouts, retries, limits.
         transport: for tests and the embedded sandbox; None is the network, with proxies (HTTPS_PROXY, NO_PROXY) and
             CA bundles (SSL_CERT_FILE, SSL_CERT_DIR) as the environment says.
+        upstream: opened around each attempt, to limit them.
         now, sleep, jitter, nonce: the clock (UTC), the wait (seconds), a number in [0, 1), a fresh text.
 
     Raises:
@@ -83,6 +85,7 @@ class CamsClient:
         options: ClientOptions | None = None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        upstream: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
@@ -91,6 +94,7 @@ class CamsClient:
         self._options = options or ClientOptions()
         self._endpoint = endpoint
         self._credentials = credentials
+        self._upstream = upstream
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
@@ -166,8 +170,9 @@ class CamsClient:
         return None if asked > LONGEST_BACKOFF else max(asked, delay)
 
     async def _attempt(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
-        signed_at = self._now()
-        answer = await self._exchange(operation.action, self._build(operation.action, request))
+        async with self._upstream():
+            signed_at = self._now()
+            answer = await self._exchange(operation.action, self._build(operation.action, request))
         logger.debug("%s: HTTP %d, %d bytes", operation.action, answer.status, len(answer.body))
         return read_answer(operation, answer, signed_at=signed_at)
 

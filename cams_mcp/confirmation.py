@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 ConfirmMode = Literal["auto", "token", "off"]
-Channel = Literal["elicitation", "terminal", "token", "off"]
-"""How an approval came: asked through the client, asked on a terminal, in two steps, or not asked for at all."""
+Channel = Literal["elicitation", "terminal", "token", "off", "resumed"]
+"""How an approval came: asked through the client, on a terminal, in two steps, not asked for at all, or earlier."""
 
 CONFIRM_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -54,6 +54,7 @@ class Caller:
         client: name and version of the client, as it gives them.
         ask: asks mid-call and returns the reply; None if that is not possible.
         ask_channel: what `ask` is, for the audit trail.
+        report: tells the caller how far a long call is: done, of how much, in words.
         round_trips: whether the call can return a question and be called again with the answer.
     """
 
@@ -62,6 +63,7 @@ class Caller:
     ask: Callable[[str], Awaitable[Reply]] | None = None
     ask_channel: Literal["elicitation", "terminal"] = "elicitation"
     round_trips: bool = False
+    report: Callable[[float, float, str], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
     ├── NotConfirmed              the guard held a write back; nothing was sent
     ├── StoreError                the record of approvals and writes cannot be kept; nothing was sent
     ├── FileRefused               a file of people cannot be used; nothing was sent
+    ├── NotNow                    a limit is reached, or the server is stopping; nothing was sent
     └── CamsError                 the way to CAMS or CAMS itself failed
         ├── ServiceError          CAMS (or its gateway) answered with an error code
         │   ├── PermissionDenied  the access key may not do this
@@ -24,6 +25,7 @@ carries argument values, secrets or people's addresses.
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 
 class CamsMcpError(Exception):
@@ -75,6 +77,19 @@ class FileRefused(CamsMcpError):
 
     def __init__(self, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"Nothing was sent: {problem}.", hint=hint)
+
+
+class NotNow(CamsMcpError):
+    """The server takes no such call at the moment: the caller is over a limit, or it is stopping. Nothing was sent.
+
+    `retry_after` is when it may, in seconds, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, hint: str | None = None) -> None:
+        self.retry_after = retry_after
+        if retry_after is not None:
+            hint = f"Call again in {max(1, math.ceil(retry_after))} s; the arguments may stay as they are."
+        super().__init__(message, hint=hint)
 
 
 class CamsError(CamsMcpError):

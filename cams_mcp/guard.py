@@ -14,57 +14,23 @@ unrecorded, or twice on one approval.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from cams_mcp.confirmation import Answered, Caller, Channel, ConfirmMode, Preview, Question, Reply
+from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
-from cams_mcp.models import AnyOperation, Operation, RequestT, Response, ResponseT, WriteRequest
-from cams_mcp.store import Outcome, Store, Write
+from cams_mcp.models import AnyOperation, Outcome, Response, Writable
+from cams_mcp.policy import Policy, Service
+from cams_mcp.store import Store, Write
 
 APPROVAL_SECONDS = 600.0
-ASK_SECONDS = 120.0
-HOLD_SECONDS = 24 * 3600.0
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the operator allows.
-
-    Attributes:
-        confirm: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
-            "off" sends without confirmation, for unattended pipelines.
-        ask_seconds: how long a question put mid-call may stay unanswered.
-        hold_seconds: for how long the same list to the same audience counts as a repetition. The question then says
-            so; with "off" it is refused.
-        users_per_call: the most users a call may send; None is no limit.
-        users_per_day: the most users that may go to one audience in 24 hours; None is no limit.
-        audiences: the only audiences that may be written to; empty is all.
-    """
-
-    confirm: ConfirmMode = "auto"
-    ask_seconds: float = ASK_SECONDS
-    hold_seconds: float = HOLD_SECONDS
-    users_per_call: int | None = None
-    users_per_day: int | None = None
-    audiences: frozenset[str] = frozenset()
-
-
-class Service(Protocol):
-    """Where writes go: `cams_mcp.client.CamsClient`."""
-
-    async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT: ...
-
-    async def identity(self) -> str:
-        """The endpoint and the access key id that a write would go out with."""
-        ...
+Send = Callable[[str, int], Awaitable[Response]]
 
 
 class Guard:
@@ -84,15 +50,17 @@ class Guard:
     async def submit(
         self,
         operation: AnyOperation,
-        request: WriteRequest,
+        request: Writable,
         caller: Caller,
         *,
         token: str | None = None,
         answered: Answered | None = None,
+        send: Send | None = None,
     ) -> Response | Question | Preview:
         """Send the write if it is confirmed; else return what to ask. Sends at most once.
 
         Args:
+            send: sends it, given its digest and its number in the ledger; without it, it is one call of `operation`.
             token: the confirmation token of the second step, if the caller gave one.
             answered: the reply of a round trip, if this is its second round.
 
@@ -103,14 +71,20 @@ class Guard:
         """
         write = await self._as_write(operation, request, caller)
         channel = self._channel(caller, token, answered)
+
+        async def one_call(binding: str, number: int) -> Response:
+            response: Response = await self._service.call(operation, request)
+            return response
+
+        send = send or one_call
         await self._check_limits(write, channel)
         if channel == "off":
-            return await self._send(operation, request, write, channel, None)
+            return await self._send(write, channel, None, send)
         if answered is not None:
             await self._check_reply(write, channel, answered.state, answered.reply)
-            return await self._send(operation, request, write, channel, answered.state)
+            return await self._send(write, channel, answered.state, send)
         if token is not None:
-            return await self._send(operation, request, write, channel, token)
+            return await self._send(write, channel, token, send)
         lines = await request.described(self._service.call)
         seconds = max(APPROVAL_SECONDS, self._policy.ask_seconds + 60)
         approval = await _in_thread(lambda: self._store.issue(write, channel, seconds))
@@ -124,9 +98,9 @@ class Guard:
         if caller.ask is None:
             return Question(text, approval)
         await self._check_reply(write, channel, approval, await self._ask(write, channel, approval, caller, text))
-        return await self._send(operation, request, write, channel, approval)
+        return await self._send(write, channel, approval, send)
 
-    async def _as_write(self, operation: AnyOperation, request: WriteRequest, caller: Caller) -> Write:
+    async def _as_write(self, operation: AnyOperation, request: Writable, caller: Caller) -> Write:
         identity = await self._service.identity()
         contents = request.contents()
 
@@ -161,17 +135,19 @@ class Guard:
     async def _check_limits(self, write: Write, channel: Channel) -> None:
         """Refuse what the operator does not allow, before anybody is asked."""
         policy = self._policy
-        problem: str | None = None
-        if policy.audiences and write.audience not in policy.audiences:
-            problem = "this server may not write to this audience; the operator allows some with --allow-audience."
-        elif policy.users_per_call is not None and write.users > policy.users_per_call:
-            problem = f"this server sends at most {policy.users_per_call:,} users in a call (--max-users-per-call)."
-        if problem is not None:
-            await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
+        await self._check_audience(write, channel)
+        if policy.users_per_call is not None and write.users > policy.users_per_call:
+            most = f"this server sends at most {policy.users_per_call:,} users in a call (--max-users-per-call)."
+            await self._refuse(write, channel, f"Nothing was sent: {most}", "No argument can lift this.")
         try:
             await _in_thread(lambda: self._store.check_limit(write, policy.users_per_day))
         except NotConfirmed as error:
             await self._refuse(write, channel, error.message, error.hint)
+
+    async def _check_audience(self, write: Write, channel: Channel) -> None:
+        if self._policy.audiences and write.audience not in self._policy.audiences:
+            problem = "this server may not write to this audience; the operator allows some with --allow-audience."
+            await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
 
     async def _refuse(self, write: Write, channel: Channel, message: str, hint: str | None) -> NoReturn:
         await _in_thread(lambda: self._store.record("blocked", write, channel, message))
@@ -219,9 +195,35 @@ class Guard:
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
         await _in_thread(lambda: self._store.decline(write, channel, approval, reason))
 
-    async def _send(
-        self, operation: AnyOperation, request: WriteRequest, write: Write, channel: Channel, approval: str | None
+    async def resume(
+        self, operation: AnyOperation, request: Writable, caller: Caller, *, binding: str, number: int, send: Send
     ) -> Response:
+        """Go on with a write that was confirmed as a whole and has not been sent as a whole.
+
+        Args:
+            binding: digest of what was confirmed; the write must be the same still.
+            number: of the write in the ledger.
+
+        Raises:
+            NotConfirmed: not the same write, or the operator does not allow this audience any more.
+        """
+        write = await self.check_same(operation, request, caller, binding)
+        await _in_thread(lambda: self._store.record("resumed", write, "resumed"))
+        return await self._run(write, "resumed", number, send)
+
+    async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, binding: str) -> Write:
+        """Raise NotConfirmed unless the write is the one with this digest, and its audience is allowed still."""
+        write = await self._as_write(operation, request, caller)
+        await self._check_audience(write, "resumed")
+        if write.binding != binding:
+            raise NotConfirmed(
+                "Nothing more was sent: this is not the upload that was confirmed (the file changed, or it is another "
+                "caller, endpoint or access key).",
+                hint="Start a new upload.",
+            )
+        return write
+
+    async def _send(self, write: Write, channel: Channel, approval: str | None, send: Send) -> Response:
         policy = self._policy
         number = await _in_thread(
             lambda: self._store.begin(
@@ -232,12 +234,16 @@ class Guard:
                 hold_seconds=policy.hold_seconds,
             )
         )
+        return await self._run(write, channel, number, send)
+
+    async def _run(self, write: Write, channel: Channel, number: int, send: Send) -> Response:
+        """Send what is in the ledger as of unknown outcome, and enter how it ended."""
         outcome: Outcome = "unknown"
         request_id: str | None = None
         reason: str | None = "the call was cut off"
         try:
-            response: Response = await self._service.call(operation, request)
-            outcome, request_id, reason = "sent", response.request_id, None
+            response = await send(write.binding, number)
+            outcome, request_id, reason = response.outcome, response.request_id, None
         except AmbiguousWrite as error:
             request_id, reason = error.request_id, "no clear answer"
             raise

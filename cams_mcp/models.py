@@ -11,11 +11,14 @@ import json
 import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
+
+Outcome = Literal["sent", "refused", "unknown"]
+"""How a write ended."""
 
 MAX_PAGE_SIZE = 100
 DEFAULT_PAGE_SIZE = 20
@@ -169,6 +172,11 @@ class Response(Tolerant):
         """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
         return self.code == "OK" if self.success is None else self.success
 
+    @property
+    def outcome(self) -> Outcome:
+        """How a write that answered this ended, for the ledger."""
+        return "sent"
+
     def result(self) -> dict[str, Any]:
         """The structured result of the tool: snake_case, without nulls."""
         return self.model_dump(by_alias=False, exclude_none=True)
@@ -232,6 +240,33 @@ class Operation(Generic[RequestT, ResponseT]):
 
 
 AnyOperation = Operation[Any, Any]
+
+
+class AnyTool(Protocol):
+    """What a tool is made from: an operation, or something of the same shape."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def request(self) -> type[Any]: ...
+    @property
+    def response(self) -> type[Any]: ...
+    @property
+    def writes(self) -> bool: ...
+
+
+class Writable(Protocol):
+    """What the guard needs to know of a write; see `WriteRequest`, which is one."""
+
+    @property
+    def audience(self) -> str: ...
+    def target(self) -> dict[str, str]: ...
+    def counts(self) -> dict[str, int]: ...
+    def contents(self) -> int: ...
+    def parameters(self) -> dict[str, str]: ...
+    async def described(self, look_up: LookUp, /) -> list[str]: ...
 
 
 class LookUp(Protocol):

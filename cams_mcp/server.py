@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from cams_mcp import __version__
+from cams_mcp.access import LOCAL, READ_SCOPE, WRITE_SCOPE, Access
 from cams_mcp.confirmation import CONFIRM_SCHEMA, Answered, Caller, Question, Reply
 from cams_mcp.errors import CamsMcpError
 from cams_mcp.redaction import printable
@@ -28,6 +29,10 @@ QUESTION = "confirm"
 """The key of the one question a call may return (2026-07-28)."""
 
 PROGRESS_SECONDS = 5.0
+
+OPEN_METHODS = frozenset({"initialize", "ping", "server/discover"})
+"""What any caller may ask, even without the scope to read."""
+SMALLEST_STEP = 0.001
 
 INSTRUCTIONS = """\
 Tools for Alibaba Cloud Chat App Message Service (CAMS): WhatsApp, Messenger, Instagram and Viber.
@@ -49,20 +54,31 @@ class Tools(Protocol):
     ) -> Outcome | Question: ...
 
 
-def create_server(definitions: Sequence[types.Tool], tools: Tools) -> Server[Any]:
-    """An MCP server that lists `definitions` and runs them with `tools`."""
+def create_server(
+    definitions: Sequence[types.Tool], tools: Tools, access: Callable[[], Access] = lambda: LOCAL
+) -> Server[Any]:
+    """An MCP server that lists `definitions` and runs them with `tools`.
+
+    Args:
+        access: who makes the request that is being answered, and what they may do.
+    """
     by_name = {definition.name: definition for definition in definitions}
+    writing = tools_that_write(definitions)
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=list(definitions))
+        hidden = frozenset[str]() if access().may_write else writing
+        return types.ListToolsResult(tools=[tool for tool in definitions if tool.name not in hidden])
 
     async def call_tool(
         ctx: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
         if params.name not in by_name:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool. This server has: {', '.join(by_name)}.")
+        if params.name in writing and not access().may_write:
+            raise _insufficient(WRITE_SCOPE)
+        caller = _caller(ctx, access().principal)
         try:
-            outcome = await tools.call(params.name, params.arguments or {}, _caller(ctx), answered=_answered(params))
+            outcome = await tools.call(params.name, params.arguments or {}, caller, answered=_answered(params))
         except CamsMcpError as error:
             return _failed(str(error))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not take the client's session down
@@ -80,7 +96,7 @@ def create_server(definitions: Sequence[types.Tool], tools: Tools) -> Server[Any
     def input_schema_of(name: str) -> dict[str, Any] | None:
         return by_name[name].input_schema if name in by_name else None
 
-    return Server(
+    server = Server[Any](
         NAME,
         version=__version__,
         title="Alibaba Cloud CAMS",
@@ -88,6 +104,35 @@ def create_server(definitions: Sequence[types.Tool], tools: Tools) -> Server[Any
         get_tool_input_schema=input_schema_of,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+    )
+    server.middleware.append(_RefuseWithoutRead(access))
+    return server
+
+
+class _RefuseWithoutRead:
+    """Whatever the server can do, a caller without the scope to read may only connect."""
+
+    def __init__(self, access: Callable[[], Access]) -> None:
+        self._access = access
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        if ctx.request_id is not None and ctx.method not in OPEN_METHODS and not self._access().may_read:
+            raise _insufficient(READ_SCOPE)
+        return await call_next(ctx)
+
+
+def tools_that_write(definitions: Iterable[types.Tool]) -> frozenset[str]:
+    """The names of those that do, or may."""
+    return frozenset(
+        tool.name for tool in definitions if tool.annotations is None or not tool.annotations.read_only_hint
+    )
+
+
+def _insufficient(scope: str) -> MCPError:
+    return MCPError(
+        types.INVALID_REQUEST,
+        f"insufficient_scope: this needs the scope {scope}, which the access token does not have. Nothing was sent. "
+        "Ask the operator of this server for it.",
     )
 
 
@@ -102,24 +147,43 @@ def _can_ask(ctx: Context) -> bool:
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-def _caller(ctx: Context) -> Caller:
-    client = _client_name(ctx)
-    if not _can_ask(ctx):
-        return Caller(client=client)
-    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        return Caller(client=client, round_trips=True)
-    if not ctx.session.can_send_request:
-        return Caller(client=client)
+class _Progress:
+    """Progress notifications of one call. Their numbers must grow, also from one phase of a call to the next."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._last = -1.0
+
+    async def report(self, done: float, total: float, message: str) -> None:
+        self._last = max(done, self._last + SMALLEST_STEP)
+        await self._ctx.session.report_progress(self._last, total or None, message)
+
+    async def report_waiting(self) -> None:
+        """Tell the client now and then that the call is alive, so that it does not give up before an answer."""
+        while True:
+            await self.report(0, 0, "Waiting for the user's confirmation")
+            await anyio.sleep(PROGRESS_SECONDS)
+
+
+def _caller(ctx: Context, principal: str) -> Caller:
+    progress = _Progress(ctx)
 
     async def ask(text: str) -> Reply:
         reply = Reply("ended")
         async with anyio.create_task_group() as group:
-            group.start_soon(_report_waiting, ctx)
+            group.start_soon(progress.report_waiting)
             reply = await _elicit(ctx, text)
             group.cancel_scope.cancel()
         return reply
 
-    return Caller(client=client, ask=ask)
+    can_ask, modern = _can_ask(ctx), ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return Caller(
+        principal=principal,
+        client=_client_name(ctx),
+        ask=ask if can_ask and not modern and ctx.session.can_send_request else None,
+        round_trips=can_ask and modern,
+        report=progress.report,
+    )
 
 
 async def _elicit(ctx: Context, text: str) -> Reply:
@@ -129,15 +193,6 @@ async def _elicit(ctx: Context, text: str) -> Reply:
         logger.warning("the client could not answer the question: %s", type(error).__name__)
         return Reply("failed")
     return Reply(result.action, result.content)
-
-
-async def _report_waiting(ctx: Context) -> None:
-    """Tell the client now and then that the call is alive, so that it does not give up before the person answers."""
-    waited = 0
-    while True:
-        await ctx.session.report_progress(waited, None, "Waiting for the user's confirmation")
-        await anyio.sleep(PROGRESS_SECONDS)
-        waited += 1
 
 
 def _client_name(ctx: Context) -> str:

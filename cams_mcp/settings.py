@@ -17,10 +17,17 @@ from cams_mcp.errors import ConfigurationError
 if TYPE_CHECKING:
     from cams_mcp.client import CamsClient
     from cams_mcp.confirmation import Answered, Caller, ConfirmMode, Question
-    from cams_mcp.guard import Policy
+    from cams_mcp.credentials import CredentialSource
+    from cams_mcp.guard import Guard
+    from cams_mcp.policy import Policy
     from cams_mcp.sandbox import Faults
     from cams_mcp.store import Store
     from cams_mcp.tools import Outcome, Toolbox
+    from cams_mcp.upload.service import OpenFile, Uploads
+
+
+LONGEST_QUERY_BATCH = 6_000
+"""Bytes of people in a request's address: what a proxy with default limits (8 KiB) lets pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,8 @@ class Settings:
     users_in: Literal["body", "query"] = "body"
     timeout: float = 30.0
     retries: int = 2
+    cams_at_once: int = 16
+    cams_per_second: float | None = None
     sandbox: bool = False
     faults: tuple[str, ...] = ()
     confirm: ConfirmMode = "auto"
@@ -48,6 +57,8 @@ class Settings:
     max_users_per_day: int | None = None
     allow_audience: tuple[str, ...] = ()
     state_dir: Path | None = None
+    upload_dirs: tuple[Path, ...] = ()
+    batch_bytes: int = 1_000_000
     read_only: bool = False
 
     def __post_init__(self) -> None:
@@ -70,7 +81,7 @@ class Settings:
     @property
     def policy(self) -> Policy:
         """What the guard lets out."""
-        from cams_mcp.guard import Policy  # noqa: PLC0415 - only writes need it
+        from cams_mcp.policy import Policy  # noqa: PLC0415 - only writes need it
 
         return Policy(
             confirm=self.confirm,
@@ -89,21 +100,31 @@ class Settings:
             return Store(None)
         return Store(self.state_dir or default_state_dir())
 
+    def credentials(self) -> CredentialSource:
+        """Where the access key comes from."""
+        from cams_mcp.credentials import AccessKey, ExplicitKey, OfficialChain  # noqa: PLC0415 - not needed to start
+
+        if self.sandbox:
+            from cams_mcp.sandbox import SANDBOX_KEY  # noqa: PLC0415
+
+            return ExplicitKey(SANDBOX_KEY)
+        if self.access_key_id and self.access_key_secret:
+            return ExplicitKey(AccessKey(self.access_key_id, self.access_key_secret, self.security_token or None))
+        return OfficialChain()
+
     def _connect(self) -> CamsClient:
         from cams_mcp.client import CamsClient, ClientOptions  # noqa: PLC0415 - httpx is not needed to start
-        from cams_mcp.credentials import AccessKey, ExplicitKey, OfficialChain  # noqa: PLC0415
+        from cams_mcp.fairness import Upstream  # noqa: PLC0415
 
         options = ClientOptions(users_in=self.users_in, timeout=self.timeout, retries=self.retries)
+        upstream = Upstream(self.cams_at_once, self.cams_per_second).turn
         if self.sandbox:
-            from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport  # noqa: PLC0415
+            from cams_mcp.sandbox import Sandbox, SandboxTransport  # noqa: PLC0415
 
-            sandbox = Sandbox(self._faults(), keep_calls=0)
+            transport = SandboxTransport(Sandbox(self._faults(), keep_calls=0))
             here = Endpoint("http", "sandbox.localhost")
-            return CamsClient(here, ExplicitKey(SANDBOX_KEY), options, transport=SandboxTransport(sandbox))
-        if self.access_key_id and self.access_key_secret:
-            key = AccessKey(self.access_key_id, self.access_key_secret, self.security_token or None)
-            return CamsClient(self.address, ExplicitKey(key), options)
-        return CamsClient(self.address, OfficialChain(), options)
+            return CamsClient(here, self.credentials(), options, transport=transport, upstream=upstream)
+        return CamsClient(self.address, self.credentials(), options, upstream=upstream)
 
     def _faults(self) -> Faults:
         from cams_mcp.sandbox.faults import Fault, Faults  # noqa: PLC0415 - the sandbox is not always wanted
@@ -120,9 +141,35 @@ class Settings:
         store = self.store()
         try:
             async with self._connect() as client:
-                yield Toolbox(OPERATIONS, client, Guard(client, store, self.policy), read_only=self.read_only)
+                guard = Guard(client, store, self.policy)
+                uploads = None
+                if self.upload_dirs:
+                    from cams_mcp.upload.folders import Folders  # noqa: PLC0415 - not always wanted
+
+                    uploads = self.uploads(Folders.of(self.upload_dirs).open, client, guard, store)
+                yield Toolbox(OPERATIONS, client, guard, uploads, read_only=self.read_only)
         finally:
             store.close()
+
+    @asynccontextmanager
+    async def open_uploads(self, open_file: OpenFile, **more: Any) -> AsyncGenerator[Uploads]:
+        """The file tools over a client, for files that `open_file` opens."""
+        from cams_mcp.guard import Guard  # noqa: PLC0415
+
+        store = self.store()
+        try:
+            async with self._connect() as client:
+                yield self.uploads(open_file, client, Guard(client, store, self.policy), store, **more)
+        finally:
+            store.close()
+
+    def uploads(self, open_file: OpenFile, client: CamsClient, guard: Guard, store: Store, **more: Any) -> Uploads:
+        """The file tools over these collaborators; `more` goes to `Uploads`."""
+        from cams_mcp.upload.runner import Limits  # noqa: PLC0415 - not always wanted
+        from cams_mcp.upload.service import Uploads  # noqa: PLC0415
+
+        most = self.batch_bytes if self.users_in == "body" else min(self.batch_bytes, LONGEST_QUERY_BATCH)
+        return Uploads(open_file, client, guard, store.journal, Limits(encoded_bytes=most), **more)
 
 
 def default_state_dir() -> Path:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 
 from cams_mcp.arguments import parse_arguments
 from cams_mcp.confirmation import Answered, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
-from cams_mcp.guard import Guard, Service
-from cams_mcp.models import AnyOperation, Listing, Request, WriteRequest
+from cams_mcp.guard import Guard
+from cams_mcp.models import AnyOperation, AnyTool, Listing, Request, Response
+from cams_mcp.policy import Service
 from cams_mcp.schemas import Schema, input_schema, output_schema
+
+if TYPE_CHECKING:
+    from cams_mcp.upload.service import Uploads
 
 TOKEN_ARGUMENT = "confirmation_token"  # noqa: S105 - an argument's name
 _TOKEN_SPELLINGS = (TOKEN_ARGUMENT, "ConfirmationToken")
@@ -47,26 +52,41 @@ class Outcome:
         return json.dumps(self.content, ensure_ascii=False, separators=(",", ":"))
 
 
+Run = Callable[..., Awaitable["Response | Question | Preview"]]
+"""Runs a tool, given its request and caller; one that writes also `token` and `answered`."""
+
+
 class Toolbox:
     """The tools over given collaborators.
 
     Args:
-        operations: what to offer, in the order of listing.
+        operations: what to offer.
         service: runs them.
         guard: lets writes out.
-        read_only: leave out the operations that write.
+        uploads: runs the file tools; None leaves them out.
+        read_only: leave out all that write, and the file tools.
     """
 
     def __init__(
-        self, operations: Iterable[AnyOperation], service: Service, guard: Guard, *, read_only: bool = False
+        self,
+        operations: Iterable[AnyOperation],
+        service: Service,
+        guard: Guard,
+        uploads: Uploads | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
-        self._operations = {op.name: op for op in operations if not (read_only and op.writes)}
-        self._service = service
-        self._guard = guard
+        self._tools: dict[str, tuple[AnyTool, Run]] = {}
+        for operation in operations:
+            run = partial(guard.submit if operation.writes else _call_and_page(service), operation)
+            if not (read_only and operation.writes):
+                self._tools[operation.name] = (operation, run)
+        if uploads is not None and not read_only:
+            self._tools |= {tool.name: (tool, run) for tool, run in uploads.tools()}
 
     @property
     def names(self) -> list[str]:
-        return list(self._operations)
+        return list(self._tools)
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
@@ -77,21 +97,11 @@ class Toolbox:
             KeyError: no such tool.
             CamsMcpError: as `cams_mcp.errors` says.
         """
-        operation = self._operations[name]
-        if not operation.writes:
-            request = parse_arguments(operation, arguments)
-            response = await self._service.call(operation, request)
-            return Outcome((response.paged(request) if isinstance(response, Listing) else response).result())
-        given = dict(arguments)
-        token = _take_token(operation.name, given)
-        request = parse_arguments(operation, given, more=[TOKEN_ARGUMENT])
-        outcome = await self._guard.submit(
-            operation,
-            cast("WriteRequest", request),
-            caller,
-            token=token,
-            answered=answered,
-        )
+        tool, run = self._tools[name]
+        given, more, how = dict(arguments), [], {}
+        if tool.writes:
+            more, how = [TOKEN_ARGUMENT], {"token": _take_token(name, given), "answered": answered}
+        outcome = await run(parse_arguments(tool, given, more), caller, **how)
         match outcome:
             case Question():
                 return outcome
@@ -99,7 +109,15 @@ class Toolbox:
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
                 return Outcome(content | {"next": NEXT_AFTER_PREVIEW})
             case _:
-                return Outcome({"status": "sent", **outcome.result()})
+                return Outcome(({"status": "sent"} if tool.writes else {}) | outcome.result())
+
+
+def _call_and_page(service: Service) -> Run:
+    async def run(operation: AnyOperation, request: Request, caller: Caller) -> Response:
+        response: Response = await service.call(operation, request)
+        return response.paged(request) if isinstance(response, Listing) else response
+
+    return run
 
 
 def _take_token(tool: str, arguments: dict[str, Any]) -> str | None:
@@ -112,8 +130,8 @@ def _take_token(tool: str, arguments: dict[str, Any]) -> str | None:
     return given[0]
 
 
-def make_tool(operation: AnyOperation) -> types.Tool:
-    """The definition of an operation's tool, as a client lists it."""
+def make_tool(operation: AnyTool) -> types.Tool:
+    """The definition of a tool, as a client lists it."""
     request: type[Request] = operation.request
     writes = operation.writes
     given, result = input_schema(request), output_schema(operation.response)

@@ -1,4 +1,4 @@
-"""Write the generated parts: the tool snapshot, the tables of the README, the environment variables of server.json.
+"""Write the generated parts: the tool snapshot, tables of the README, variables of server.json, examples of docs.
 
 Run: python tests/generate.py. `test_docs.py` fails while a part is not what this writes.
 """
@@ -16,14 +16,35 @@ import click
 
 from cams_mcp import __version__, catalog, errors
 from cams_mcp.cli import cli
+from cams_mcp.cli.clients import CLIENTS, Client, Server
+from cams_mcp.cli.ram_policy import ram_policy
 from cams_mcp.sandbox import FAULTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 SERVER_JSON = ROOT / "server.json"
+CLIENTS_DOC = ROOT / "docs" / "clients.md"
+DIAGNOSIS_DOC = ROOT / "docs" / "diagnosis.md"
 
 SECRETS = {"access_key_secret", "security_token"}
-NOT_FOR_PACKAGES = {"transport", "host", "port"}
+NOT_FOR_PACKAGES = {
+    "transport",
+    "host",
+    "port",
+    "public_url",
+    "auth_token_file",
+    "auth_issuer",
+    "auth_audience",
+    "auth_jwks_url",
+    "allowed_hosts",
+    "allowed_origins",
+    "max_body",
+    "max_sessions",
+    "session_idle",
+    "grace",
+    "calls_at_once",
+    "calls_per_minute",
+}
 """A client that runs the package speaks stdio."""
 
 
@@ -80,18 +101,58 @@ def server_json() -> str:
 
 
 def readme() -> str:
-    text = README.read_text(encoding="utf-8")
     parts = {"tools": tools_table(), "options": options_table(), "errors": errors_table(), "faults": faults_table()}
+    return _filled(README, parts)
+
+
+def clients_doc() -> str:
+    """docs/clients.md: what `cams-mcp config` prints, and where it belongs."""
+    started = Server(command="/path/to/cams-mcp")
+    referring = Server(command="/path/to/cams-mcp", refer_to_key=True)
+    parts = {f"config {client.name}": _example(client, started) for client in CLIENTS.values()}
+    for name in ("vscode", "claude-code", "cursor", "codex-cli"):
+        parts[f"key {name}"] = _example(CLIENTS[name], referring)
+    return _filled(CLIENTS_DOC, parts | {"files": files_table()})
+
+
+def files_table() -> str:
+    home = {"HOME": "~", "USERPROFILE": "%USERPROFILE%", "APPDATA": "%APPDATA%"}
+    rows = []
+    for client in CLIENTS.values():
+        paths = [f"`{client.path(platform, home)}`" for platform in ("linux", "darwin", "win32")]
+        if client.place:
+            rows.append((client.title, f"`{client.name}`", *paths))
+    return _table(("Client", "CLIENT", "Linux", "macOS", "Windows"), rows)
+
+
+def diagnosis_doc() -> str:
+    policy = json.dumps(ram_policy(read_only=False), indent=2)
+    return _filled(DIAGNOSIS_DOC, {"ram-policy": f"```json\n{policy}\n```"})
+
+
+def _example(client: Client, server: Server) -> str:
+    return f"```{client.form}\n{client.render(client.document(server))}```"
+
+
+def _filled(path: Path, parts: dict[str, str]) -> str:
+    """The text at `path` with these parts between their marks."""
+    text = path.read_text(encoding="utf-8")
     for name, part in parts.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)
-        assert found == 1, f"README.md has no place for {name}"
+        assert found == 1, f"{path.name} has no place for {name}"
     return text
 
 
 def generated() -> dict[Path, str]:
     """Every generated file with what it must hold."""
-    return {catalog.SNAPSHOT: catalog.render(), README: readme(), SERVER_JSON: server_json()}
+    return {
+        catalog.SNAPSHOT: catalog.render(),
+        README: readme(),
+        SERVER_JSON: server_json(),
+        CLIENTS_DOC: clients_doc(),
+        DIAGNOSIS_DOC: diagnosis_doc(),
+    }
 
 
 def _options(command: str) -> Iterable[click.Option]:

@@ -89,7 +89,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "digests have no salt": ("store/records.py", "return hmac.new(salt,", 'return hmac.new(b"",'),
     # Limits
-    "any audience": ("guard.py", "if policy.audiences and write.audience not in policy.audiences:", "if False:"),
+    "any audience": (
+        "guard.py",
+        "if self._policy.audiences and write.audience not in self._policy.audiences:",
+        "if False:",
+    ),
     "any number in a call": ("guard.py", "write.users > policy.users_per_call", "False"),
     "one user more in a call": (
         "guard.py",
@@ -170,8 +174,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "(elicitation.form is not None or elicitation.url is None)",
         "True",
     ),
-    "asks clients that declared nothing": ("server.py", "if not _can_ask(ctx):", "if False:"),
-    "asks without a way back": ("server.py", "if not ctx.session.can_send_request:", "if False:"),
+    "asks clients that declared nothing": ("server.py", "can_ask, modern = _can_ask(ctx),", "can_ask, modern = True,"),
+    "asks without a way back": ("server.py", " and ctx.session.can_send_request else None", " else None"),
     "asks although two steps are set": (
         "guard.py",
         'if token is None and self._policy.confirm == "auto":',
@@ -198,8 +202,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         'return identifier if re.fullmatch(r"[\\w.:-]{1,64}", identifier, re.ASCII) else quoted(identifier)',
         "return identifier",
     ),
-    "nothing tells a waiting client": ("server.py", "group.start_soon(_report_waiting, ctx)", "pass"),
-    "read-only hides the tool only": ("tools.py", "if not (read_only and op.writes)", "if True"),
+    "nothing tells a waiting client": ("server.py", "group.start_soon(progress.report_waiting)", "pass"),
+    "read-only hides the tool only": ("tools.py", "if not (read_only and operation.writes):", "if True:"),
     # The client below
     "an ambiguous write is sent again": (
         "client.py",

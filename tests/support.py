@@ -17,8 +17,9 @@ from cams_mcp.client import CamsClient, ClientOptions
 from cams_mcp.confirmation import ConfirmMode
 from cams_mcp.credentials import CredentialSource, ExplicitKey
 from cams_mcp.endpoint import Endpoint
-from cams_mcp.guard import Guard, Policy
+from cams_mcp.guard import Guard
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.policy import Policy
 from cams_mcp.sandbox import SANDBOX_KEY, Call, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
 from cams_mcp.server import create_server

@@ -18,8 +18,8 @@ from support import AUDIENCE, ERAS, TARGET, Person, mcp_client, people, serving,
 
 from cams_mcp.catalog import list_tools
 from cams_mcp.cli import cli
-from cams_mcp.guard import Policy
 from cams_mcp.http import http_app
+from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.sandbox.faults import Fault, Faults
 from cams_mcp.server import create_server
@@ -197,7 +197,7 @@ async def connected(transport: str, state: Path, mode: str, **client: Any) -> As
             async with Client(server, mode=mode, **client) as made:
                 yield made
         else:
-            with serving(http_app(server, "127.0.0.1")) as url:
+            with serving(http_app(server)) as url:
                 async with Client(f"{url}/mcp", mode=mode, **client) as made:
                     yield made
 

@@ -33,8 +33,9 @@ from cams_mcp import server as server_module
 from cams_mcp.confirmation import Caller
 from cams_mcp.credentials import AccessKey, ExplicitKey
 from cams_mcp.errors import MissingCredentials
-from cams_mcp.guard import Guard, Policy
+from cams_mcp.guard import Guard
 from cams_mcp.operations import OPERATIONS, audience_question
+from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import MESSENGER_SPACE
 from cams_mcp.store import Store

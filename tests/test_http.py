@@ -13,7 +13,7 @@ from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, mcp_s
 from support_process import ENVELOPE, HANDSHAKE, Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.http import bind, http_app, require_loopback
+from cams_mcp.http import HttpSettings, bind, http_app, require_loopback
 from cams_mcp.sandbox import Sandbox
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
@@ -133,7 +133,7 @@ def test_requests_by_way_of_a_loopback_host_or_origin_are_answered(url: str, mod
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2", "::1", "[::1]"])
 async def test_foreign_hosts_are_refused_however_loopback_is_spelled(sandbox: Sandbox, host: str, mode: str) -> None:
     async with mcp_server(sandbox) as server:
-        app = http_app(server, host)
+        app = http_app(server, HttpSettings(host=host))
     # Nothing here calls a tool: the server may outlive its client of CAMS.
     with serving(app) as base:
         port = httpx.URL(base).port

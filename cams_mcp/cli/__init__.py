@@ -14,9 +14,14 @@ COMMANDS = {
     "serve": "Serve MCP over stdio or Streamable HTTP (the default).",
     "demo": "Try everything on the sandbox: no account, no network.",
     "tools": "List the tools and their arguments.",
+    "upload": "Upload a file of customers to an audience.",
+    "uploads": "List uploads, and how to go on with those that stopped.",
     "call": "Call one tool without an MCP client.",
     "audit": "Show what was asked, approved and sent.",
     "sandbox": "Serve a local CAMS endpoint for tests.",
+    "config": "Connect an MCP client: print or write its configuration.",
+    "doctor": "Check everything, and say what to do.",
+    "ram-policy": "Print the least RAM policy for the tools.",
 }
 DEFAULT_COMMAND = "serve"
 
@@ -30,7 +35,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return cast("click.Command", importlib.import_module(f"cams_mcp.cli.{cmd_name}").command)
+        return cast("click.Command", importlib.import_module(f"cams_mcp.cli.{cmd_name.replace('-', '_')}").command)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version"}

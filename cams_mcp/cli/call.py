@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
-import anyio.to_thread
 import click
 
-from cams_mcp import __version__
 from cams_mcp.cli.options import Failure, with_settings
-from cams_mcp.confirmation import Caller, Question, Reply
+from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
+from cams_mcp.confirmation import Question
 from cams_mcp.settings import Settings
-
-NOT_CONFIRMED = 3
-"""Exit status: nothing was sent yet."""
-
-CALLED_OFF = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 @click.command("call")
@@ -36,9 +29,9 @@ def command(settings: Settings, tool: str, arguments: str) -> None:
     call, and the exit status is 3.
     """
     given = _read(arguments)
-    interactive = sys.stdin.isatty() and arguments != "-"
+    asks = arguments != "-"  # standard input holds the arguments then
     try:
-        outcome = anyio.run(_call, settings, tool, given, interactive)
+        outcome = anyio.run(_call, settings, tool, given, asks)
     except KeyboardInterrupt:
         # The thread that waits at the prompt cannot be stopped; the process must not wait for it.
         click.echo("\nCalled off.", err=True)
@@ -64,27 +57,11 @@ def _read(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", given)
 
 
-async def _call(settings: Settings, tool: str, arguments: dict[str, Any], interactive: bool) -> dict[str, Any]:
+async def _call(settings: Settings, tool: str, arguments: dict[str, Any], asks: bool) -> dict[str, Any]:
     async with settings.open() as toolbox:
         if tool not in toolbox.names:
             raise Failure(f"Unknown tool. There are: {', '.join(toolbox.names)}.")
-        outcome = await toolbox.call(tool, arguments, _caller(interactive=interactive))
+        outcome = await toolbox.call(tool, arguments, terminal_caller("cams-mcp call", asks=asks))
         # A terminal is asked in mid-call; questions by round trip are for MCP clients.
         assert not isinstance(outcome, Question)
         return outcome.content
-
-
-def _caller(*, interactive: bool) -> Caller:
-    client = f"cams-mcp call {__version__}"
-    return Caller(client=client, ask=_ask, ask_channel="terminal") if interactive else Caller(client=client)
-
-
-async def _ask(text: str) -> Reply:
-    click.echo(text, err=True)
-    try:
-        yes = await anyio.to_thread.run_sync(
-            lambda: click.confirm("Send it?", default=False, err=True), abandon_on_cancel=True
-        )
-    except click.Abort:
-        return Reply("cancel")
-    return Reply("accept", {"confirm": True}) if yes else Reply("decline")

@@ -6,8 +6,6 @@ Every option is also an environment variable: `--users-in` is CAMS_MCP_USERS_IN.
 from __future__ import annotations
 
 import functools
-import logging
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import click
 
 from cams_mcp.errors import CamsMcpError
+from cams_mcp.logs import set_up_logging
 from cams_mcp.settings import Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -42,6 +41,17 @@ CONNECTION: tuple[Decorator, ...] = (
     ),
     option("--timeout", type=click.FloatRange(min=0.1, max=600), default=30.0, help="Seconds to wait for CAMS."),
     option("--retries", type=click.IntRange(0, 10), default=2, help="Further attempts where that is safe."),
+    option(
+        "--cams-at-once",
+        type=click.IntRange(1, 1000),
+        default=16,
+        help="Most requests to CAMS under way at a time, of all callers together.",
+    ),
+    option(
+        "--cams-per-second",
+        type=click.FloatRange(min=0, max=10_000, min_open=True),
+        help="Most requests to CAMS a second, of all callers together; keep it below the quota of the account.",
+    ),
     option(
         "--sandbox/--no-sandbox",
         default=False,
@@ -82,6 +92,89 @@ GUARD: tuple[Decorator, ...] = (
     READ_ONLY,
 )
 
+UPLOAD: tuple[Decorator, ...] = (
+    option(
+        "--upload-dir",
+        "upload_dirs",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        multiple=True,
+        help="Add tools that check and upload files of this folder; repeatable. Not with --read-only.",
+    ),
+    option(
+        "--batch-bytes",
+        type=click.IntRange(min=1000, max=100_000_000),
+        default=1_000_000,
+        help="Most bytes of people in one call of an upload.",
+    ),
+)
+
+HTTP: tuple[Decorator, ...] = (
+    option(
+        "--host", default="127.0.0.1", help="Address to listen on, for http; others than loopback need authentication."
+    ),
+    option(
+        "--port", type=click.IntRange(0, 65535), default=8000, help="Port to listen on, for http; 0 takes a free one."
+    ),
+    option("--public-url", help="URL that clients connect to, for http behind a proxy: https://mcp.example.com/mcp."),
+    option(
+        "--auth-token-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Static bearer tokens, for http; one a line: NAME TOKEN SCOPE [SCOPE], of cams:read and cams:write.",
+    ),
+    option("--auth-issuer", help="OAuth authorization server whose access tokens (JWT) are taken, for http."),
+    option("--auth-audience", help="What the audience of these tokens must be."),
+    option("--auth-jwks-url", help="Where the public keys for these tokens are."),
+    option(
+        "--allowed-host",
+        "allowed_hosts",
+        multiple=True,
+        metavar="HOST[:PORT]",
+        help="Answer requests to this host, for http, besides loopback, --host and --public-url; repeatable.",
+    ),
+    option(
+        "--allowed-origin",
+        "allowed_origins",
+        multiple=True,
+        metavar="ORIGIN",
+        help="Let pages of this origin call, for http, like https://app.example.com; repeatable.",
+    ),
+    option(
+        "--max-body",
+        type=click.IntRange(min=1024, max=1024**3),
+        default=4 * 1024 * 1024,
+        help="Most bytes of a request, for http.",
+    ),
+    option("--max-sessions", type=click.IntRange(1, 1_000_000), default=10_000, help="Most open sessions, for http."),
+    option(
+        "--session-idle",
+        type=click.FloatRange(min=1, max=86_400),
+        default=1800.0,
+        help="Seconds after which an idle session is closed, for http.",
+    ),
+    option(
+        "--grace",
+        type=click.FloatRange(min=0, max=3600),
+        default=20.0,
+        help="Seconds that running calls have to end once the server is told to stop, for http.",
+    ),
+    option(
+        "--calls-at-once",
+        type=click.IntRange(1, 10_000),
+        default=16,
+        help="Most calls of one authenticated caller under way at a time, for http.",
+    ),
+    option(
+        "--calls-per-minute",
+        type=click.IntRange(1, 1_000_000),
+        default=300,
+        help="Most calls of one authenticated caller in a minute, for http.",
+    ),
+)
+
+LOG_FORMAT = option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of what goes to standard error."
+)
+
 LOGGING: tuple[Decorator, ...] = (
     option(
         "--log-level",
@@ -112,12 +205,12 @@ def with_settings(*more: Decorator) -> Decorator:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def run(**given: Any) -> Any:
-            set_up_logging(given.pop("log_level"))
+            set_up_logging(given.pop("log_level"), given.get("log_format", "text"))
             chosen = {name: given.pop(name) for name in names & given.keys()}
             with errors_shown():
                 return command(settings=Settings(**chosen), **given)
 
-        return with_options(*CONNECTION, *GUARD, *more, *LOGGING)(run)
+        return with_options(*CONNECTION, *GUARD, *UPLOAD, *more, *LOGGING)(run)
 
     return decorate
 
@@ -130,10 +223,3 @@ class errors_shown:  # noqa: N801 - used as a function
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, CamsMcpError):
             raise Failure(str(error)) from None
-
-
-def set_up_logging(level: str) -> None:
-    """Log to standard error, and to nothing else: standard output belongs to the protocol."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )

@@ -7,8 +7,9 @@ import socket
 import anyio
 import click
 
-from cams_mcp.cli.options import LOGGING, errors_shown, option, set_up_logging, with_options
+from cams_mcp.cli.options import LOGGING, errors_shown, option, with_options
 from cams_mcp.http import bind, require_loopback, serve_http
+from cams_mcp.logs import set_up_logging
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
 from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import anyio
 import click
 
 from cams_mcp.catalog import list_tools
-from cams_mcp.cli.options import option, with_settings
+from cams_mcp.cli.options import HTTP, LOG_FORMAT, option, with_settings
+from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server import create_server
 from cams_mcp.settings import LazyToolbox, Settings
 
@@ -16,44 +18,36 @@ from cams_mcp.settings import LazyToolbox, Settings
 @click.command("serve")
 @with_settings(
     option("--transport", type=click.Choice(["stdio", "http"]), default="stdio", help="How clients connect."),
-    option("--host", default="127.0.0.1", help="Address to listen on, for http."),
-    option(
-        "--port", type=click.IntRange(0, 65535), default=8000, help="Port to listen on, for http; 0 takes a free one."
-    ),
+    *HTTP,
+    LOG_FORMAT,
 )
-def command(settings: Settings, transport: str, host: str, port: int) -> None:
+def command(settings: Settings, transport: str, log_format: LogFormat, **http: Any) -> None:
     """Serve MCP over stdio, or over Streamable HTTP at /mcp. Logs go to standard error."""
     if settings.confirm == "off" and not settings.read_only:
-        click.secho(
+        warning = (
             "WARNING: --confirm off: people's addresses go to Meta without anybody's confirmation. This cannot be "
-            "undone. Use it in unattended pipelines only.",
-            err=True,
-            fg="red",
-            bold=True,
+            "undone. Use it in unattended pipelines only."
         )
+        if log_format == "text":
+            click.secho(warning, err=True, fg="red", bold=True)
+        else:
+            announce(warning, log_format)
     if settings.sandbox:
-        click.echo("Using the embedded sandbox: nothing leaves this machine.", err=True)
+        announce("Using the embedded sandbox: nothing leaves this machine.", log_format)
     # All that was imported so far stays: leave it out of every later collection.
     gc.freeze()
     gc.enable()
-    anyio.run(_serve, settings, transport, host, port)
+    if transport == "stdio":
+        anyio.run(_serve_stdio, settings)
+        return
+    from cams_mcp.http import HttpSettings, run_http  # noqa: PLC0415 - only one transport is needed
+
+    anyio.run(run_http, settings, HttpSettings(**http), log_format)
 
 
-async def _serve(settings: Settings, transport: str, host: str, port: int) -> None:
+async def _serve_stdio(settings: Settings) -> None:
+    from cams_mcp.stdio import serve_stdio  # noqa: PLC0415 - only one transport is needed
+
     async with LazyToolbox(settings.open) as toolbox:
-        server = create_server(list_tools(read_only=settings.read_only), toolbox)
-        if transport == "stdio":
-            from cams_mcp.stdio import serve_stdio  # noqa: PLC0415 - only one transport is needed
-
-            await serve_stdio(server)
-            return
-        from cams_mcp.http import MCP_PATH, bind, http_app, require_loopback, serve_http  # noqa: PLC0415
-
-        require_loopback(host, "--transport http")
-        listener = bind(host, port)
-        address = f"http://{_authority(host)}:{listener.getsockname()[1]}{MCP_PATH}"
-        await serve_http(http_app(server, host), listener, ready=f"Listening on {address}")
-
-
-def _authority(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+        definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+        await serve_stdio(create_server(definitions, toolbox))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -33,10 +33,34 @@ def person(user: AudienceUser) -> Person:
     return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "")
 
 
+class Target(Protocol):
+    """Where people go."""
+
+    @property
+    def cust_space_id(self) -> str: ...
+    @property
+    def page_id(self) -> str: ...
+    @property
+    def ad_account_id(self) -> str: ...
+    @property
+    def custom_audience_id(self) -> str: ...
+
+
 async def describe(request: AddCustomAudienceUserRequest, look_up: LookUp) -> list[str]:
     """The lines of the question.
 
     A look-up that is denied or fails is said in the question and does not stop it.
+
+    Raises:
+        NotConfirmed: CAMS says that there is no such audience on this page.
+    """
+    number = len(request.users or [])
+    target = await describe_target(request, number, look_up)
+    return [*target, *_people(request), *consequences(request.estimated_num_total or number)]
+
+
+async def describe_target(request: Target, people: int, look_up: LookUp) -> list[str]:
+    """The lines that say how many people go where.
 
     Raises:
         NotConfirmed: CAMS says that there is no such audience on this page.
@@ -47,7 +71,7 @@ async def describe(request: AddCustomAudienceUserRequest, look_up: LookUp) -> li
             "Nothing was sent and nobody was asked: CAMS lists no audience with this custom_audience_id on this page.",
             hint="Take custom_audience_id, page_id and cust_space_id from list_custom_audience.",
         )
-    return [*_target(request, found), *_people(request), *_consequences(request)]
+    return _target(request, people, found)
 
 
 @dataclass(slots=True)
@@ -61,7 +85,7 @@ class _Found:
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
 
-async def _find(request: AddCustomAudienceUserRequest, look_up: LookUp) -> _Found:
+async def _find(request: Target, look_up: LookUp) -> _Found:
     found = _Found()
     page = {"cust_space_id": request.cust_space_id, "page_id": request.page_id}
 
@@ -111,8 +135,7 @@ async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
     return None
 
 
-def _target(request: AddCustomAudienceUserRequest, found: _Found) -> list[str]:
-    number = len(request.users or [])
+def _target(request: Target, number: int, found: _Found) -> list[str]:
     audience = found.audience
     name = quoted(audience.custom_audience_name) if audience and audience.custom_audience_name else None
     size = f", {audience.token_total:,} tokens now" if audience and audience.token_total is not None else ""
@@ -147,9 +170,10 @@ def _people(request: AddCustomAudienceUserRequest) -> list[str]:
     return lines
 
 
-def _consequences(request: AddCustomAudienceUserRequest) -> list[str]:
+def consequences(people: int) -> list[str]:
+    """The lines that say what follows when so many people are sent in all."""
     lines = ["Their addresses go to Meta. This cannot be undone."]
-    if (request.estimated_num_total or len(request.users or [])) < MIN_MATCHED:
+    if people < MIN_MATCHED:
         lines.append(f"Meta discards uploads with under {MIN_MATCHED} matches: so few people will have no effect.")
     else:
         lines.append(f"If Meta matches fewer than {MIN_MATCHED} of them, it discards the data.")

@@ -9,14 +9,15 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from cams_mcp.credentials import AccessKey
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
 from cams_mcp.operations.audience_question import MIN_MATCHED
-from cams_mcp.sandbox.data import Account, Row, make_account
+from cams_mcp.sandbox.data import Account, make_account
 from cams_mcp.sandbox.faults import Faults
 from cams_mcp.sandbox.gateway import Gateway, Refused, WireRequest
+from cams_mcp.sandbox.rows import contains, equals, is_bound, is_user, json_of, nested_page, of_page, page_of
 
 SANDBOX_KEY = AccessKey("sandbox-id", "sandbox-secret")
 """Opens nothing but the sandbox."""
@@ -154,17 +155,18 @@ class Sandbox:
         rows = [
             row
             for row in self._account.instances
-            if _is(row, "ChannelType", channel.upper())
-            and _has(row, "InstanceName", given.get("InstanceName"))
-            and _is(row, "InstanceId", given.get("InstanceId"))
-            and _is(row, "SubmitTime", given.get("SubmitTime"))
-            and _is(row, "ResourceGroupId", given.get("ResourceGroupId"))
-            and _is_bound(self._account.bindings.get(row["InstanceId"]), given)
+            if equals(row, "ChannelType", channel.upper())
+            and contains(row, "InstanceName", given.get("InstanceName"))
+            and equals(row, "InstanceId", given.get("InstanceId"))
+            and equals(row, "SubmitTime", given.get("SubmitTime"))
+            and equals(row, "ResourceGroupId", given.get("ResourceGroupId"))
+            and is_bound(self._account.bindings.get(row["InstanceId"]), given)
             and (
-                _has(row, "InstanceName", wanted := given.get("FilterStr")) or _has(row, "InstanceDescription", wanted)
+                contains(row, "InstanceName", wanted := given.get("FilterStr"))
+                or contains(row, "InstanceDescription", wanted)
             )
         ]
-        total, shown = _page(rows, given.get("PageSize", "10"), given.get("PageIndex", "1"))
+        total, shown = page_of(rows, given.get("PageSize", "10"), given.get("PageIndex", "1"))
         return {
             "AccessDeniedDetail": "{}",
             "Message": "NULL",
@@ -179,12 +181,12 @@ class Sandbox:
         rows = [
             row | {"TokenTotal": row["TokenTotal"] + len(self._people.get(row["CustomAudienceId"], ()))}
             for row in self._account.audiences
-            if _of_page(row, given)
-            and _is(row, "TokenType", given.get("TokenType"))
-            and _has(row, "CustomAudienceName", given.get("CustomAudienceName"))
-            and _is(row, "CustomAudienceId", given.get("CustomAudienceId"))
+            if of_page(row, given)
+            and equals(row, "TokenType", given.get("TokenType"))
+            and contains(row, "CustomAudienceName", given.get("CustomAudienceName"))
+            and equals(row, "CustomAudienceId", given.get("CustomAudienceId"))
         ]
-        total, shown = _nested_page(rows, given)
+        total, shown = nested_page(rows, given)
         return {
             "AccessDeniedDetail": "None",
             "Message": "OK",
@@ -199,12 +201,12 @@ class Sandbox:
         rows = [
             row
             for row in self._account.campaigns
-            if _of_page(row, given)
-            and _is(row, "Status", given.get("Status"))
-            and _has(row, "CampaignName", given.get("CampaignName"))
-            and _is(row, "CampaignId", given.get("CampaignId"))
+            if of_page(row, given)
+            and equals(row, "Status", given.get("Status"))
+            and contains(row, "CampaignName", given.get("CampaignName"))
+            and equals(row, "CampaignId", given.get("CampaignId"))
         ]
-        total, shown = _nested_page(rows, given)
+        total, shown = nested_page(rows, given)
         # The documented success carries this code: Success decides.
         answer = {"AccessDeniedDetail": "None", "Message": "OK", "Code": "Example", "Success": True}
         return answer | {"Total": total, "Data": shown}
@@ -221,12 +223,12 @@ class Sandbox:
             for row in self._account.groups
             if row["CustSpaceId"] == given["CustSpaceId"]
             and row["BusinessNumber"] == number
-            and _is(row, "GroupStatus", given.get("GroupStatus"))
-            and _has(row, "Subject", given.get("Subject"))
-            and _is(row, "GroupLink", given.get("GroupLink"))
-            and _is(row, "GroupType", given.get("GroupType"))
+            and equals(row, "GroupStatus", given.get("GroupStatus"))
+            and contains(row, "Subject", given.get("Subject"))
+            and equals(row, "GroupLink", given.get("GroupLink"))
+            and equals(row, "GroupType", given.get("GroupType"))
         ]
-        total, shown = _nested_page(rows, given)
+        total, shown = nested_page(rows, given)
         answer = {"AccessDeniedDetail": "None", "Message": "None", "Code": "OK", "Success": True}
         return answer | {"Data": {"Total": total, "List": shown}}
 
@@ -244,14 +246,14 @@ class Sandbox:
         self._check_target(given, "CustSpaceId", "PageId", "AdAccountId", "CustomAudienceId")
         audience = given["CustomAudienceId"]
         known = any(
-            _of_page(row, given) and row["CustomAudienceId"] == audience and row["AdAccountId"] == given["AdAccountId"]
+            of_page(row, given) and row["CustomAudienceId"] == audience and row["AdAccountId"] == given["AdAccountId"]
             for row in self._account.audiences
         )
         if not known:
             raise Refused(200, "InvalidParameter.CustomAudienceId", "The custom audience does not exist.")
-        users = _json(given.get("Users", "[]"), "Users", list)
+        users = json_of(given.get("Users", "[]"), "Users", list)
         last = given.get("BatchLastFlag", "").lower()
-        if len(users) > MAX_USERS or not all(map(_is_user, users)):
+        if len(users) > MAX_USERS or not all(map(is_user, users)):
             raise Refused(200, "InvalidParameter.Users", f"Users takes up to {MAX_USERS} objects of texts.")
         if not users and last != "true":
             raise Refused(400, "MissingUsers", "Users is mandatory for this action.")
@@ -275,53 +277,3 @@ class Sandbox:
                 raise Refused(400, f"Missing{name}", f"{name} is mandatory for this action.")
         if not any(given["CustSpaceId"] == row["CustSpaceId"] for row in self._account.instances):
             raise Refused(200, "Authentication.NoAuth", "No permission for this space.")
-
-
-def _is(row: Row, element: str, wanted: str | None) -> bool:
-    return not wanted or row[element] == wanted
-
-
-def _has(row: Row, element: str, wanted: str | None) -> bool:
-    return not wanted or wanted.lower() in str(row[element] or "").lower()
-
-
-def _is_bound(bound: str | None, given: Mapping[str, str]) -> bool:
-    wanted, flag = given.get("BindId"), given.get("IsBind", "").lower()
-    return (not wanted or bound == wanted) and (not flag or (bound is not None) == (flag == "true"))
-
-
-def _is_user(user: Any) -> bool:
-    return isinstance(user, dict) and all(
-        isinstance(cast("Row", user).get(name), str | None) for name in ("Email", "Phone")
-    )
-
-
-def _of_page(row: Row, given: Mapping[str, str]) -> bool:
-    same_place = row["CustSpaceId"] == given["CustSpaceId"] and row["PageId"] == given["PageId"]
-    return same_place and _is(row, "AdAccountId", given.get("AdAccountId"))
-
-
-def _json(text: str, name: str, kind: type[Any]) -> Any:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, kind):
-        raise Refused(400, f"InvalidParameter.{name}", f"{name} is not valid JSON of the right kind.")
-    return value
-
-
-def _nested_page(rows: list[Row], given: Mapping[str, str]) -> tuple[int, list[Row]]:
-    page = _json(given["Page"], "Page", dict)
-    total, shown = _page(rows, page.get("Size"), page.get("Index"))
-    return total, [{name: value for name, value in row.items() if name != "CustSpaceId"} for row in shown]
-
-
-def _page(rows: list[Row], size: object, index: object) -> tuple[int, list[Row]]:
-    try:
-        size, index = int(str(size)), int(str(index))
-    except ValueError:
-        size = index = 0
-    if not (1 <= size <= 100 and index >= 1):
-        raise Refused(200, "InvalidParameter.PageInvalid", "The page is invalid.")
-    return len(rows), rows[(index - 1) * size : index * size]

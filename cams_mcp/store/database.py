@@ -40,6 +40,26 @@ CREATE TABLE IF NOT EXISTS writes (
 );
 CREATE INDEX IF NOT EXISTS writes_by_list ON writes (list_digest);
 CREATE INDEX IF NOT EXISTS writes_by_audience ON writes (audience, started);
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY,
+    created REAL NOT NULL,
+    path TEXT NOT NULL,
+    arguments TEXT NOT NULL,
+    binding TEXT NOT NULL,
+    total INTEGER NOT NULL,
+    write INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    owner TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS batches (
+    upload TEXT NOT NULL REFERENCES uploads (id),
+    first INTEGER NOT NULL,
+    users INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    request_id TEXT,
+    PRIMARY KEY (upload, first)
+);
 CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time REAL NOT NULL,

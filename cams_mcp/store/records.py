@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed
+from cams_mcp.models import Outcome
 
-Outcome = Literal["sent", "refused", "unknown"]
 Event = Literal["asked", "approved", "declined", "blocked", "resumed", "sent", "failed", "unknown"]
 """What the audit trail records. "blocked" is a limit's no, "failed" CAMS's, "resumed" an upload that goes on."""
 

@@ -16,14 +16,15 @@ from typing import Any
 
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed
+from cams_mcp.models import Outcome
 from cams_mcp.redaction import scrub
 from cams_mcp.store.database import Database
+from cams_mcp.store.journal import Journal
 from cams_mcp.store.records import (
     DAY_SECONDS,
     Approval,
     Earlier,
     Event,
-    Outcome,
     Write,
     audit_entry,
     held,
@@ -46,6 +47,7 @@ class Store:
     def __init__(self, directory: Path | None, now: Callable[[], float] = time.time) -> None:
         self._database = Database(directory)
         self._now = now
+        self.journal = Journal(self._database, now)
 
     def close(self) -> None:
         self._database.close()

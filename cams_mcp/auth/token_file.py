@@ -1,0 +1,148 @@
+"""Static bearer tokens in a file, one a line: NAME TOKEN SCOPE [SCOPE]
+
+    # who     token, or its SHA-256                  what it may do
+    alice     sha256:9f86d081884c7d659a2feaa0c5...   cams:read cams:write
+    reports   8cf27e1db0a34f29b5e6d7c8a9f01b23       cams:read
+
+The file is read again when it changes. While it cannot be used nobody gets in: an operator who takes a token out and
+makes a mistake elsewhere must not leave it alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.server.auth.provider import AccessToken
+
+from cams_mcp.access import LOCAL_PRINCIPAL, SCOPES
+from cams_mcp.errors import ConfigurationError
+
+LEAST_TOKEN_LENGTH = 20
+LARGEST_FILE = 1024 * 1024
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What a bearer token can be, by RFC 6750."""
+_DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_TOO_OPEN = stat.S_IRWXO | stat.S_IWGRP
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    digest: bytes
+    scopes: tuple[str, ...]
+
+
+class TokenFile:
+    """Verifies bearer tokens against a file (an SDK `TokenVerifier`).
+
+    Raises:
+        ConfigurationError: the file cannot be used as it is at the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: tuple[_Entry, ...] = ()
+        self._stamp: tuple[int, ...] | None = None
+        self._stamp, self._entries = _read(path)
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        self._refresh()
+        digest = hashlib.sha256(token.encode()).digest()
+        # Every entry is compared, in constant time.
+        found = [entry for entry in self._entries if hmac.compare_digest(entry.digest, digest)]
+        if not found:
+            return None
+        (entry,) = found
+        return AccessToken(token=token, client_id=entry.name, scopes=list(entry.scopes))
+
+    def _refresh(self) -> None:
+        stamp: tuple[int, ...] | None = None
+        try:
+            stamp = _stamp_of(self._path.stat())
+            if stamp == self._stamp:
+                return
+            self._stamp, self._entries = _read(self._path)
+            logger.warning("the token file was read again: %d tokens", len(self._entries))
+        except (OSError, ConfigurationError) as error:
+            if self._entries:
+                reason = error if isinstance(error, ConfigurationError) else error.strerror
+                logger.error("the token file cannot be used, all tokens are refused: %s", reason)  # noqa: TRY400
+            self._stamp, self._entries = stamp, ()
+
+
+def _stamp_of(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read(path: Path) -> tuple[tuple[int, ...], tuple[_Entry, ...]]:
+    """The file's stamp and its entries. What is checked is what is read: both are of one open file."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            _check(found)
+            text = file.read(LARGEST_FILE + 1).decode()
+    except OSError as error:
+        raise _unusable(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _unusable("is not text in UTF-8") from None
+    return _stamp_of(found), _parse(text)
+
+
+def _check(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+        raise _unusable("is not a plain file of at most 1 MiB")
+    if os.name == "posix" and found.st_mode & _TOO_OPEN:
+        raise ConfigurationError(
+            "The token file (--auth-token-file) is open to other users of this machine.",
+            hint="Run chmod 600 on it; its group may read it, nobody else.",
+        )
+
+
+def _parse(text: str) -> tuple[_Entry, ...]:
+    entries: dict[str, _Entry] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        entry = _entry(number, words)
+        if entry.name in entries or any(entry.digest == other.digest for other in entries.values()):
+            raise _unusable(f"has in line {number} a name or a token that it had before")
+        entries[entry.name] = entry
+    if not entries:
+        raise _unusable("has no token")
+    return tuple(entries.values())
+
+
+def _entry(number: int, words: list[str]) -> _Entry:
+    # No message repeats a word of the file: it could be a token.
+    name, token, scopes = words[0], words[1] if len(words) > 1 else "", words[2:]
+    if not _NAME.fullmatch(name) or name == LOCAL_PRINCIPAL:
+        raise _unusable(
+            f"has in line {number} a name that cannot be one (letters, digits, . _ - and not the word local)"
+        )
+    if not scopes or set(scopes) - set(SCOPES):
+        raise _unusable(f"has in line {number} no scopes, or others than {' and '.join(SCOPES)}")
+    hashed = _DIGEST.fullmatch(token)
+    if hashed:
+        return _Entry(name, bytes.fromhex(hashed[1]), tuple(scopes))
+    if len(token) < LEAST_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
+        raise _unusable(f"has in line {number} a token of less than {LEAST_TOKEN_LENGTH} letters and digits")
+    return _Entry(name, hashlib.sha256(token.encode()).digest(), tuple(scopes))
+
+
+def _unusable(problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The token file (--auth-token-file) {problem}.",
+        hint="Write one token a line: NAME TOKEN SCOPE [SCOPE]. `openssl rand -hex 32` makes a token.",
+    )

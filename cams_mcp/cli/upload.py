@@ -1,0 +1,145 @@
+"""`cams-mcp upload`."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import anyio
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cams_mcp.arguments import parse_arguments
+from cams_mcp.cli.options import Failure, with_settings
+from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
+from cams_mcp.confirmation import Caller, Preview
+from cams_mcp.models import Response
+from cams_mcp.settings import Settings
+from cams_mcp.upload.folders import open_anywhere
+from cams_mcp.upload.requests import UploadAudienceFileResponse
+from cams_mcp.upload.service import CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE, Uploads
+
+STOPPED = 4
+"""Exit status: some people were sent, or may have been, and the rest was not."""
+
+_FILE_ARGUMENTS = ("email_column", "phone_column", "default_region", "suppression_path")
+
+
+@click.command("upload")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--space", "cust_space_id", help="cust_space_id, from list_instance.")
+@click.option("--page", "page_id", help="Messenger Page ID.")
+@click.option("--ad-account", "ad_account_id", help="Meta ad account id.")
+@click.option("--audience", "custom_audience_id", help="Custom audience id.")
+@click.option("--email-column", help="Header or number of the e-mail column.")
+@click.option("--phone-column", help="Header or number of the phone column.")
+@click.option("--default-region", help="Region of national phone numbers, e.g. CN.")
+@click.option("--suppression", "suppression_path", help="File of people who opted out.")
+@click.option(
+    "--on-invalid", type=click.Choice(["skip", "refuse"]), default="skip", help="What to do with invalid rows."
+)
+@click.option("--invalid-rows", type=click.Path(path_type=Path), help="Where to list them; default FILE.invalid.csv.")
+@click.option("--resume", metavar="ID", help="Go on with an upload that stopped; see `cams-mcp uploads`.")
+@click.option("--dry-run", is_flag=True, help="Check the file and send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. As --confirm off, it refuses to repeat a list.")
+@with_settings()
+def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
+    """Upload FILE, a list of customers as CSV, TSV, JSON Lines or XLSX, to a custom audience.
+
+    Exit status: 0 all was sent, 1 refused or failed, 3 not confirmed, 4 stopped before the end, 130 called off.
+    """
+    if yes:
+        settings = replace(settings, confirm="off")
+    arguments = {name: value for name, value in given.items() if value is not None} | {"path": str(file)}
+    if dry_run:
+        names = ("path", *_FILE_ARGUMENTS)
+        arguments = {name: value for name, value in arguments.items() if name in names}
+    report = invalid_rows or file.with_name(f"{file.name}.invalid.csv")
+    console = Console(stderr=True)
+    try:
+        with _InvalidRows(report) as invalid, _progress(console) as progress:
+            outcome = anyio.run(_run, settings, arguments, dry_run, progress, invalid)
+    except KeyboardInterrupt:
+        console.print("\nCalled off. `cams-mcp uploads` tells what was sent; --resume goes on.")
+        os._exit(CALLED_OFF)
+    if invalid.count:
+        console.print(f"{invalid.count:,} invalid rows are listed in {report}.")
+    raise SystemExit(_show(console, outcome))
+
+
+def _show(console: Console, outcome: Response | Preview) -> int:
+    """Print a result; returns the exit status."""
+    if isinstance(outcome, Preview):
+        console.print(outcome.text, markup=False, highlight=False)
+        console.print("Nothing was sent: there is no terminal to ask on. Use --yes in unattended pipelines.")
+        return NOT_CONFIRMED
+    for name, value in outcome.result().items():
+        console.print(f"{name:24} {value}", markup=False, highlight=False)
+    if isinstance(outcome, UploadAudienceFileResponse) and outcome.state != "done":
+        return STOPPED if outcome.sent or outcome.may_have_been_sent else 1
+    return 0
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=console
+    )
+
+
+class _InvalidRows:
+    """A report of the rows that are not people: line and reason, no values. Made when there is a first one."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self._path = path
+        self._stack = ExitStack()
+        self._write: Callable[[tuple[int, str]], Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, line: int, reason: str) -> None:
+        if self._write is None:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            file = self._stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8", newline=""))
+            self._write = csv.writer(file).writerow
+            self._write(("line", "reason"))  # type: ignore[arg-type]
+        self.count += 1
+        self._write((line, reason))
+
+
+def _open(path: str) -> tuple[Path, BinaryIO]:
+    return Path(path).resolve(), open_anywhere(Path(path))
+
+
+async def _run(
+    settings: Settings, arguments: dict[str, Any], dry_run: bool, progress: Progress, invalid: _InvalidRows
+) -> Response | Preview:
+    task = progress.add_task("Checking", total=None)
+
+    async def report(done: float, total: float, message: str) -> None:
+        progress.update(task, description=message, completed=done, total=total or None)
+
+    async with settings.open_uploads(_open, on_invalid=invalid.add) as uploads:
+        caller = replace(terminal_caller("cams-mcp upload", before=progress.stop), report=report)
+        outcome = await _call(uploads, arguments, caller, dry_run=dry_run)
+        progress.remove_task(task)
+        return outcome
+
+
+async def _call(uploads: Uploads, arguments: dict[str, Any], caller: Caller, *, dry_run: bool) -> Response | Preview:
+    if dry_run:
+        return await uploads.check(parse_arguments(CHECK_AUDIENCE_FILE, arguments), caller)
+    outcome = await uploads.upload(parse_arguments(UPLOAD_AUDIENCE_FILE, arguments), caller)
+    if not isinstance(outcome, Response | Preview):
+        raise Failure("The terminal cannot answer this question.")
+    return outcome

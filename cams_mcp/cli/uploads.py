@@ -1,0 +1,59 @@
+"""`cams-mcp uploads`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cams_mcp.cli.options import STATE_DIR, errors_shown, option, with_options
+from cams_mcp.redaction import printable
+from cams_mcp.settings import default_state_dir
+from cams_mcp.store import Job, Store
+
+
+@click.command("uploads")
+@with_options(STATE_DIR, option("--json", "as_json", is_flag=True, default=False, help="One JSON object a line."))
+def command(state_dir: Path | None, as_json: bool) -> None:
+    """List the uploads: what was sent of each, and how to go on with those that stopped."""
+    with errors_shown():
+        store = Store(state_dir or default_state_dir())
+        jobs = store.journal.jobs()
+        store.close()
+    for job in jobs:
+        click.echo(json.dumps(_facts(job)) if as_json else _line(job))
+    if not jobs and not as_json:
+        click.echo("No uploads.", err=True)
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    doubtful = job.ambiguous.users if job.ambiguous else 0
+    return {
+        "id": job.id,
+        "created": dt.datetime.fromtimestamp(job.created, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "file": job.path,
+        "audience": job.arguments.get("custom_audience_id"),
+        "state": job.state,
+        "people": job.total,
+        "sent": job.sent,
+        "may_have_been_sent": doubtful,
+        "not_sent": job.total - job.sent - doubtful,
+        "reason": job.reason,
+    }
+
+
+def _line(job: Job) -> str:
+    facts = _facts(job)
+    doubt = f", {facts['may_have_been_sent']:,} may have been sent" if facts["may_have_been_sent"] else ""
+    parts = [
+        job.id,
+        facts["created"],
+        f"{job.state:7}",
+        f"{job.sent:,} of {job.total:,} sent{doubt}",
+        f"audience {printable(str(facts['audience']))}",
+        printable(job.path, 200),
+    ]
+    return "  ".join([*parts, *([printable(job.reason, 300)] if job.reason else [])])

@@ -1,0 +1,20 @@
+"""Serve over Streamable HTTP at `/mcp`: authentication, scopes, hosts, limits, health."""
+
+from cams_mcp.http.app import http_app
+from cams_mcp.http.draining import Draining
+from cams_mcp.http.health import Health
+from cams_mcp.http.listening import bind, require_loopback, serve_http
+from cams_mcp.http.running import run_http
+from cams_mcp.http.settings import MCP_PATH, HttpSettings
+
+__all__ = [
+    "MCP_PATH",
+    "Draining",
+    "Health",
+    "HttpSettings",
+    "bind",
+    "http_app",
+    "require_loopback",
+    "run_http",
+    "serve_http",
+]

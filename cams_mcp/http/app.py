@@ -1,0 +1,92 @@
+"""The ASGI application: the SDK's, with ours around it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.lowlevel import Server
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl, TypeAdapter
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from cams_mcp.access import SCOPES
+from cams_mcp.http.health import Health
+from cams_mcp.http.requests import REQUEST_ID_HEADER, KnownHosts, RequestIds
+from cams_mcp.http.scopes import RequireScopes
+from cams_mcp.http.settings import MCP_PATH, HttpSettings
+
+_URL = TypeAdapter(AnyHttpUrl)
+
+
+def http_app(
+    server: Server[Any],
+    settings: HttpSettings | None = None,
+    *,
+    verifier: TokenVerifier | None = None,
+    writing: frozenset[str] = frozenset(),
+    health: Health | None = None,
+    resource_url: str = f"http://127.0.0.1{MCP_PATH}",
+) -> ASGIApp:
+    """The application over given collaborators.
+
+    Args:
+        server: answers what is let in.
+        settings: hosts, origins, limits.
+        verifier: checks bearer tokens; without it nobody is asked for one.
+        writing: the names of the tools that need the scope to write.
+        health: answers whether the server is well.
+        resource_url: the endpoint's own URL, as clients know it.
+    """
+    # At DEBUG the SDK logs the messages it cannot read, addresses and all.
+    sdk = logging.getLogger("mcp")
+    sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
+    settings = settings or HttpSettings()
+    # The SDK protects by itself only some spellings of loopback, and not the default port of http.
+    security = TransportSecuritySettings(allowed_hosts=settings.hosts, allowed_origins=settings.origins)
+    routes: list[Route] = health.routes() if health else []
+    resource, metadata_url = _URL.validate_python(resource_url), None
+    if settings.auth_issuer:
+        metadata_url = str(build_resource_metadata_url(resource))
+        routes += create_protected_resource_routes(
+            resource, [_URL.validate_python(settings.auth_issuer)], scopes_supported=list(SCOPES)
+        )
+    app = server.streamable_http_app(
+        streamable_http_path=MCP_PATH,
+        host=settings.host,
+        transport_security=security,
+        max_request_body_size=settings.max_body,
+        max_sessions=settings.max_sessions,
+        session_idle_timeout=settings.session_idle,
+        # Static tokens are issued by nobody but this server. Scopes are looked at below, for each request.
+        auth=AuthSettings(
+            issuer_url=_URL.validate_python(settings.auth_issuer or resource_url),
+            resource_server_url=None,
+            validate_token_resource=False,
+        )
+        if verifier
+        else None,
+        token_verifier=verifier,
+        custom_starlette_routes=routes,
+    )
+    if verifier is not None:
+        # Innermost: after the SDK's authentication.
+        scopes = Middleware(RequireScopes, writing=writing, metadata_url=metadata_url, max_body=settings.max_body)
+        app.user_middleware.append(scopes)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["mcp-session-id", "mcp-protocol-version", "www-authenticate", REQUEST_ID_HEADER],
+        )
+    app.add_middleware(KnownHosts, settings=security)
+    app.add_middleware(RequestIds)
+    return app

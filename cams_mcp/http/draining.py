@@ -1,0 +1,57 @@
+"""A server that stops: what runs may end, and no new write begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cams_mcp.confirmation import Answered, Caller, Question
+from cams_mcp.errors import NotNow
+from cams_mcp.server import Tools
+
+if TYPE_CHECKING:
+    from cams_mcp.tools import Outcome
+
+
+class Draining:
+    """Counts the running calls of `tools`.
+
+    Args:
+        tools: what runs the calls.
+        writing: the names of those that write.
+    """
+
+    def __init__(self, tools: Tools, writing: frozenset[str]) -> None:
+        self._tools = tools
+        self._writing = writing
+        self._running = 0
+        self._stopping = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a call is under way."""
+        return self._running > 0
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def stop(self) -> None:
+        """Refuse writes from now on."""
+        self._stopping = True
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
+    ) -> Outcome | Question:
+        """See `Toolbox.call`.
+
+        Raises:
+            NotNow: a write, and the server is stopping.
+        """
+        if self._stopping and name in self._writing:
+            raise NotNow("Nothing was sent: this server is stopping and begins no new write.", retry_after=30)
+        self._running += 1
+        try:
+            return await self._tools.call(name, arguments, caller, answered=answered)
+        finally:
+            self._running -= 1

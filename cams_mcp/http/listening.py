@@ -1,0 +1,125 @@
+"""A port, and an ASGI application served on it until a signal comes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from cams_mcp.endpoint import is_loopback
+from cams_mcp.errors import ConfigurationError
+from cams_mcp.logs import LogFormat, announce
+
+GRACE_SECONDS = 5
+"""For responses that are being sent when the server stops."""
+
+
+class Work(Protocol):
+    """What must come to an end before the server stops; `cams_mcp.http.draining.Draining` is."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
+def require_loopback(
+    host: str, what: str, *, hint: str = "Use --host 127.0.0.1, and a reverse proxy with authentication."
+) -> None:
+    """Raise ConfigurationError unless `host` is this machine only."""
+    if not is_loopback(host):
+        raise ConfigurationError(
+            f"{what} listens on this machine only, because it has no authentication.",
+            hint=hint,
+        )
+
+
+def authority(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        ConfigurationError: the address is not free or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+        # From here on nobody else gets the port, and connections wait for the server.
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port, or 0 for a free one."
+        ) from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """At a signal it takes no more connections, lets running work end for a while, and stops. At a second it stops.
+
+    uvicorn alone would cut every event stream at the signal, and with it the result of a running call.
+    """
+
+    def __init__(self, config: uvicorn.Config, work: Work | None, grace: float, now: Callable[[], float]) -> None:
+        super().__init__(config)
+        self._work = work
+        self._grace = grace
+        self._now = now
+        self._stop_by: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._work is None or self._stop_by is not None:
+            super().handle_exit(sig, frame)
+            return
+        self._stop_by = self._now() + self._grace
+        self._work.stop()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._work is not None and self._stop_by is not None and not self.should_exit:
+            for server in self.servers:
+                server.close()
+            self.should_exit = not self._work.is_running or self._now() >= self._stop_by
+        return await super().on_tick(counter)
+
+
+async def serve_http(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    ready: str,
+    log_format: LogFormat = "text",
+    work: Work | None = None,
+    grace: float = 0.0,
+    now: Callable[[], float] = time.monotonic,
+    **options: Any,
+) -> None:
+    """Serve `app` on a bound socket until SIGINT or SIGTERM; running requests get a few seconds to end.
+
+    Args:
+        ready: said on standard error once connections and signals are taken.
+        work: what may take longer than that to end.
+        grace: for how many seconds.
+        options: go to `uvicorn.Config`.
+    """
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, **options
+    )
+    server = _Server(config, work, grace, now)
+    # uvicorn takes signals only while it serves, and raises them again once it has stopped. A signal that comes before
+    # must stop it too, and one that is raised again must do nothing more.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    announce(ready, log_format)
+    await server.serve(sockets=[listener])

@@ -1,0 +1,68 @@
+"""Outermost of all: an id for each request, in its log lines and its response; and no foreign hosts."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cams_mcp.http.settings import MCP_PATH
+from cams_mcp.logs import request_id
+
+REQUEST_ID_HEADER = "x-request-id"
+
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+logger = logging.getLogger(__name__)
+
+
+class RequestIds:
+    """Takes the id of the request's `X-Request-Id`, or makes one. Logs each request to the endpoint when it ends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        number = given if _SANE_ID.fullmatch(given) and not given.isdigit() else uuid4().hex
+        request_id.set(number)
+        began = time.monotonic()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = number
+                if scope["path"] == MCP_PATH:
+                    took = (time.monotonic() - began) * 1000
+                    logger.info(
+                        "%s %s: HTTP %d, first byte after %.0f ms", scope["method"], MCP_PATH, message["status"], took
+                    )
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class KnownHosts:
+    """Refuses requests to the endpoint with a foreign Host or Origin (DNS rebinding, pages of other sites).
+
+    The SDK checks them too, but only after authentication. Health checks come by any address.
+    """
+
+    def __init__(self, app: ASGIApp, settings: TransportSecuritySettings) -> None:
+        self._app = app
+        self._security = TransportSecurityMiddleware(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == MCP_PATH:
+            refusal = await self._security.validate_request(Request(scope))
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

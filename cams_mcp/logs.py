@@ -1,0 +1,72 @@
+"""Log lines on standard error, as text or as JSON, each with the id of the HTTP request it belongs to.
+
+No line has people's addresses, arguments or secrets: of an exception only its kind and its frames are logged, because
+its text may repeat what it failed on, and what libraries say is scrubbed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+import traceback
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Literal
+
+from cams_mcp.redaction import scrub
+
+LogFormat = Literal["text", "json"]
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the HTTP request that is being answered."""
+
+_OWN = "cams_mcp"
+
+
+class Lines(logging.Formatter):
+    """Formats records as lines of text, or as one JSON object a line."""
+
+    def __init__(self, form: LogFormat) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = record.name.partition(".")[0] == _OWN
+        record.message = record.getMessage() if own else scrub(record.getMessage())
+        request = request_id.get()
+        if self._form == "json":
+            line = {
+                "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": record.message,
+            }
+            line |= {"request_id": request} if request else {}
+            line |= {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
+            return json.dumps(line, ensure_ascii=False)
+        record.asctime = self.formatTime(record)
+        text = self.formatMessage(record) + (f" [{request}]" if request else "")
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+    def formatException(  # noqa: N802 - named by logging
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> str:
+        kind, _, frames = ei
+        return f"{''.join(traceback.format_tb(frames))}{kind.__name__ if kind else ''}"
+
+
+def set_up_logging(level: str, form: LogFormat = "text") -> None:
+    """Log to standard error, and to nothing else: standard output belongs to the protocol."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines(form))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def announce(text: str, form: LogFormat = "text") -> None:
+    """Tell whoever started the program, whatever the level of the log."""
+    if form == "json":
+        text = Lines(form).format(logging.LogRecord(_OWN, logging.INFO, "", 0, text, None, None))
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,45 @@
+"""What the guard is given: the operator's rules, and what sends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cams_mcp.confirmation import ConfirmMode
+from cams_mcp.models import Operation, RequestT, ResponseT
+
+ASK_SECONDS = 120.0
+HOLD_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator allows.
+
+    Attributes:
+        confirm: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
+            "off" sends without confirmation, for unattended pipelines.
+        ask_seconds: how long a question put mid-call may stay unanswered.
+        hold_seconds: for how long the same list to the same audience counts as a repetition. The question then says
+            so; with "off" it is refused.
+        users_per_call: the most users a call may send; None is no limit.
+        users_per_day: the most users that may go to one audience in 24 hours; None is no limit.
+        audiences: the only audiences that may be written to; empty is all.
+    """
+
+    confirm: ConfirmMode = "auto"
+    ask_seconds: float = ASK_SECONDS
+    hold_seconds: float = HOLD_SECONDS
+    users_per_call: int | None = None
+    users_per_day: int | None = None
+    audiences: frozenset[str] = frozenset()
+
+
+class Service(Protocol):
+    """Where writes go: `cams_mcp.client.CamsClient`."""
+
+    async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT: ...
+
+    async def identity(self) -> str:
+        """The endpoint and the access key id that a write would go out with."""
+        ...

@@ -1,0 +1,195 @@
+"""The arguments and results of the two file tools, and what the guard and the client see of an upload."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from cams_mcp.models import LookUp, Outcome, Request, Required, Response
+from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
+from cams_mcp.operations.audience_question import consequences, describe_target
+from cams_mcp.signing import Encoded
+from cams_mcp.upload.checking import Checked, HowToRead
+from cams_mcp.upload.spool import encode_batch
+
+
+class _FileRequest(Request):
+    """What both tools need to read a file."""
+
+    path: Annotated[Required, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
+    email_column: Annotated[str | None, Field(description="Header or number of the e-mail column.")] = None
+    phone_column: Annotated[str | None, Field(description="Header or number of the phone column.")] = None
+    default_region: Annotated[str | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
+    suppression_path: Annotated[str | None, Field(description="File of people who opted out.")] = None
+
+    def how(self, *, refuse_invalid: bool = False) -> HowToRead:
+        return HowToRead(self.email_column, self.phone_column, self.default_region, refuse_invalid)
+
+
+class CheckAudienceFileRequest(_FileRequest):
+    """Check a file of customers before an upload, without sending or showing them: columns, valid and invalid rows, \
+duplicates, masked sample, calls needed. The server reads the file; you never do."""
+
+
+class CheckAudienceFileResponse(Response):
+    """What the file holds."""
+
+    path: Annotated[str | None, Field(description="The file.")] = None
+    format: Annotated[str | None, Field(description="csv, tsv, jsonl or xlsx.")] = None
+    encoding: Annotated[str | None, Field(description="Of the text.")] = None
+    columns: Annotated[dict[str, str] | None, Field(description="Which columns were taken.")] = None
+    rows: Annotated[int | None, Field(description="Rows in the file.")] = None
+    valid: Annotated[int | None, Field(description="Rows that are people.")] = None
+    invalid: Annotated[list[dict[str, Any]] | None, Field(description="Other rows, by reason.")] = None
+    duplicates: Annotated[int | None, Field(description="People listed before.")] = None
+    suppressed: Annotated[int | None, Field(description="People who opted out.")] = None
+    people: Annotated[int | None, Field(description="People that would be sent.")] = None
+    phones_by_country_code: Annotated[dict[str, int] | None, Field(description="Phones a code.")] = None
+    sample: Annotated[list[str] | None, Field(description="Masked.")] = None
+    calls: Annotated[int | None, Field(description="Calls of CAMS it takes.")] = None
+    under_100: Annotated[bool | None, Field(description="Too few: Meta discards them.")] = None
+
+
+class UploadAudienceFileRequest(_FileRequest):
+    """Upload a file of customers to a custom audience: hands them to Meta. Cannot be undone. One confirmation for the \
+whole file, asked for as by add_custom_audience_user. Check the file first. To go on after a stop, give resume."""
+
+    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
+    page_id: Annotated[Required, Field(description="From list_custom_audience.")]
+    ad_account_id: Annotated[Required, Field(description="From list_custom_audience.")]
+    custom_audience_id: Annotated[Required, Field(description="From list_custom_audience.")]
+    on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse all.")] = "skip"
+    resume: Annotated[str | None, Field(description="Id of a stopped upload to go on with.")] = None
+
+    TARGET: ClassVar[tuple[str, ...]] = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
+
+    def target(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in self.TARGET}
+
+
+class UploadAudienceFileResponse(Response):
+    """How far the upload came."""
+
+    upload_id: Annotated[str | None, Field(description="For resume.")] = None
+    state: Annotated[str | None, Field(description="done or stopped.")] = None
+    people: Annotated[int | None, Field(description="People to send in all.")] = None
+    sent: Annotated[int | None, Field(description="People CAMS accepted.")] = None
+    not_sent: Annotated[int | None, Field(description="People certainly not sent.")] = None
+    may_have_been_sent: Annotated[int | None, Field(description="People of a batch of unknown outcome.")] = None
+    calls: Annotated[int | None, Field(description="Calls made now.")] = None
+    skipped_rows: Annotated[int | None, Field(description="Invalid rows left out.")] = None
+    reason: Annotated[str | None, Field(description="Why it stopped.")] = None
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.may_have_been_sent:
+            return "unknown"
+        return "sent" if self.sent else "refused"
+
+
+class Batch(AddCustomAudienceUserRequest):
+    """One call of an upload; its people are encoded already."""
+
+    encoded_users: str = ""
+
+    def parameters(self) -> dict[str, str]:
+        given = super().parameters()
+        del given["EncodedUsers"]
+        return given | {"Users": Encoded(self.encoded_users)}
+
+
+def batch_of(request: UploadAudienceFileRequest, people: list[bytes], *, total: int, last: bool) -> Batch:
+    """The call for some people. Not validated again: they were, one by one."""
+    rest = {"encoded_users": encode_batch(people), "estimated_num_total": total, "batch_last_flag": last}
+    return Batch.model_construct(None, **request.target(), **rest)
+
+
+class FileWrite:
+    """An upload, as the guard sees it."""
+
+    def __init__(self, name: str, request: UploadAudienceFileRequest, checked: Checked, calls: int) -> None:
+        self._name = name
+        self._request = request
+        self._checked = checked
+        self._calls = calls
+
+    @property
+    def audience(self) -> str:
+        return self._request.custom_audience_id
+
+    def target(self) -> dict[str, str]:
+        return self._request.target()
+
+    def counts(self) -> dict[str, int]:
+        checked = self._checked
+        return {
+            "users": checked.spool.kept,
+            "emails": checked.emails,
+            "phones": checked.phones,
+            "duplicates": checked.spool.duplicates,
+            "suppressed": checked.spool.suppressed,
+            "invalid": checked.invalid.total(),
+        }
+
+    def contents(self) -> int:
+        return self._checked.spool.digest
+
+    def parameters(self) -> dict[str, str]:
+        """What an approval binds: the target, the files' contents, and the people that come of them."""
+        checked = self._checked
+        return {
+            **self.target(),
+            "file": checked.sha256,
+            "suppression": checked.suppression_sha256,
+            "people": f"{checked.spool.kept} {checked.spool.digest:x}",
+        }
+
+    async def described(self, look_up: LookUp, /) -> list[str]:
+        checked, spool = self._checked, self._checked.spool
+        target = await describe_target(self._request, spool.kept, look_up)
+        gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
+        invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
+        return [
+            *target,
+            f"From the file {self._name}: {checked.rows:,} rows; {invalid}; {gone}.",
+            f"{checked.emails:,} with e-mail, {checked.phones:,} with phone. For example {', '.join(checked.sample)}.",
+            f"They go in {self._calls:,} calls, one confirmation for all.",
+            *consequences(spool.kept),
+        ]
+
+
+class RepeatedBatch:
+    """A batch that may have been applied, to be sent again and the upload to go on with, as the guard sees it."""
+
+    def __init__(self, write: FileWrite, upload: str, first: int, users: int, total: int) -> None:
+        self._write = write
+        self._upload = upload
+        self._first = first
+        self._users = users
+        self._total = total
+
+    @property
+    def audience(self) -> str:
+        return self._write.audience
+
+    def target(self) -> dict[str, str]:
+        return self._write.target()
+
+    def counts(self) -> dict[str, int]:
+        return {"users": self._users}
+
+    def contents(self) -> int:
+        # Repeating is the point, and the question says it.
+        return 0
+
+    def parameters(self) -> dict[str, str]:
+        return self._write.parameters() | {"upload": self._upload, "from": str(self._first)}
+
+    async def described(self, look_up: LookUp, /) -> list[str]:
+        left = self._total - self._first - self._users
+        return [
+            f"Send {self._users:,} people again and go on with the upload {self._upload}?",
+            f"Whether these arrived is unknown. {self._first:,} before them did; {left:,} after them wait.",
+            "Meta counts a person once, however often they are sent. It cannot be undone.",
+        ]

@@ -1,0 +1,159 @@
+"""Send the people of a checked file, batch after batch, each journalled before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from cams_mcp.confirmation import Caller
+from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, ProxyAnswer, Throttled
+from cams_mcp.models import Response
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.add_custom_audience_user import MAX_USERS
+from cams_mcp.policy import Service
+from cams_mcp.store import Journal
+from cams_mcp.store.journal import BatchState, JobState
+from cams_mcp.upload.checking import Checked
+from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
+from cams_mcp.upload.spool import Batches
+
+BATCH_BYTES = 1_000_000
+TOO_LARGE = frozenset({413, 414})
+FIRST_WAIT, LONGEST_WAIT, MOST_WAITS = 5.0, 60.0, 30
+"""Seconds between tries while CAMS throttles, and how often to wait for one batch."""
+
+CUT_OFF = "the call was called off or cut off"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a batch may be."""
+
+    users: int = MAX_USERS
+    encoded_bytes: int = BATCH_BYTES
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of an upload, from the first person not known to be applied.
+
+    Attributes:
+        upload, owner: the job and the key that says it is ours.
+        first: the number of the next person.
+    """
+
+    service: Service
+    journal: Journal
+    request: UploadAudienceFileRequest
+    checked: Checked
+    upload: str
+    owner: str
+    first: int
+    limits: Limits
+    caller: Caller
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    calls: int = 0
+    doubtful: int = 0
+
+    async def send_all(self) -> UploadAudienceFileResponse:
+        """Send until the end or until something stops it. Never raises for what CAMS or the network do.
+
+        Cancelled, it leaves the journal as it is: the batch under way as one of unknown outcome.
+        """
+        state, reason = "stopped", CUT_OFF
+        try:
+            reason = await self._send_batches()
+            state = "stopped" if reason else "done"
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end(state, reason)
+        return self._response(state, reason)
+
+    async def _send_batches(self) -> str:
+        """Returns why it stopped, or nothing."""
+        total = self.checked.spool.kept
+        batches = Batches(self.checked.spool.people(self.first), self.limits.users, self.limits.encoded_bytes)
+        waits = 0
+        while (people := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+            last = await anyio.to_thread.run_sync(lambda: batches.is_last)
+            try:
+                await self._before(len(people))
+                response = await self._send(batch_of(self.request, people, total=total, last=last))
+            except CamsMcpError as error:
+                reason = await self._why_to_stop(error, len(people), waits)
+                if reason is not None:
+                    return reason
+                # Certainly not executed: the same people again, later or in smaller batches.
+                if isinstance(error, Throttled):
+                    waits += 1
+                    batches.give_back(people)
+                    await self._wait(waits, error.retry_after)
+                else:
+                    batches.halve(people)
+            else:
+                await self._after("sent", response.request_id)
+                self.first += len(people)
+                waits = 0
+                await self._report(f"{self.first:,} of {total:,} people sent")
+        return ""
+
+    async def _send(self, batch: Batch) -> Response:
+        self.calls += 1
+        return await self.service.call(ADD_CUSTOM_AUDIENCE_USER, batch)
+
+    async def _why_to_stop(self, error: CamsMcpError, users: int, waits: int) -> str | None:
+        """Enter how a batch failed. Returns why the upload must stop, or None if the batch can be tried again."""
+        if isinstance(error, NotConfirmed):
+            return str(error)  # the job is another process's now, and the journal with it
+        request_id = getattr(error, "request_id", None)
+        if isinstance(error, AmbiguousWrite):
+            self.doubtful = users
+            await self._after("unknown", request_id)
+            return f"the {users:,} people after the first {self.first:,} may have been applied: {error.message}"
+        await self._after("refused", request_id)
+        if isinstance(error, Throttled) and waits < MOST_WAITS:
+            return None
+        if isinstance(error, ProxyAnswer) and error.http_status in TOO_LARGE and users > 1:
+            return None
+        return str(error)
+
+    async def _before(self, users: int) -> None:
+        await _in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
+
+    async def _after(self, state: BatchState, request_id: str | None) -> None:
+        await _in_thread(lambda: self.journal.after(self.upload, self.first, state, request_id))
+
+    async def _end(self, state: JobState, reason: str) -> None:
+        await anyio.to_thread.run_sync(lambda: self.journal.end(self.upload, self.owner, state, reason))
+
+    async def _wait(self, waits: int, asked: float | None) -> None:
+        seconds = min(max(asked or 0.0, FIRST_WAIT * 2 ** (waits - 1)), LONGEST_WAIT)
+        await self._report(f"CAMS throttles; waiting {seconds:g} s")
+        await self.sleep(seconds)
+
+    async def _report(self, message: str) -> None:
+        if self.caller.report is not None:
+            await self.caller.report(self.first, self.checked.spool.kept, message)
+
+    def _response(self, state: str, reason: str) -> UploadAudienceFileResponse:
+        total = self.checked.spool.kept
+        return UploadAudienceFileResponse(
+            upload_id=self.upload,
+            state=state,
+            people=total,
+            sent=self.first,
+            not_sent=total - self.first - self.doubtful,
+            may_have_been_sent=self.doubtful,
+            calls=self.calls,
+            skipped_rows=self.checked.invalid.total(),
+            reason=reason or None,
+        )
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """A step of the journal, to its end even if the call is cancelled."""
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(work)

@@ -1,0 +1,233 @@
+"""The two file tools: check a file, upload it; and resume an upload."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from cams_mcp.confirmation import Answered, Caller, Preview, Question
+from cams_mcp.errors import FileRefused, NotConfirmed
+from cams_mcp.guard import Guard
+from cams_mcp.models import Request, Response
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.audience_question import MIN_MATCHED
+from cams_mcp.policy import Service
+from cams_mcp.store import Job, Journal
+from cams_mcp.upload.checking import Checked, HowToRead, check_file
+from cams_mcp.upload.requests import (
+    CheckAudienceFileRequest,
+    CheckAudienceFileResponse,
+    FileWrite,
+    RepeatedBatch,
+    UploadAudienceFileRequest,
+    UploadAudienceFileResponse,
+)
+from cams_mcp.upload.runner import Limits, Run
+
+T = TypeVar("T")
+OpenFile = Callable[[str], tuple[Path, BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileTool:
+    """A tool that is not one operation of CAMS, with the same attributes as one."""
+
+    name: str
+    title: str
+    request: type[Request]
+    response: type[Response]
+    writes: bool
+
+
+CHECK_AUDIENCE_FILE = FileTool(
+    "check_audience_file",
+    "Check a file of customers",
+    CheckAudienceFileRequest,
+    CheckAudienceFileResponse,
+    writes=False,
+)
+UPLOAD_AUDIENCE_FILE = FileTool(
+    "upload_audience_file",
+    "Upload a file of customers to an audience",
+    UploadAudienceFileRequest,
+    UploadAudienceFileResponse,
+    writes=True,
+)
+FILE_TOOLS = (CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE)
+
+
+class Uploads:
+    """Files of people to audiences.
+
+    Args:
+        open_file: opens a file by the path its caller gave, or refuses to.
+        service: where batches go.
+        guard: lets uploads out.
+        journal: of jobs and batches.
+        limits: of a batch.
+        directory: for temporary files; None is the system's place.
+        on_invalid: hears of each row that is not a person, by line and reason.
+        sleep: waits, in seconds.
+    """
+
+    def __init__(
+        self,
+        open_file: OpenFile,
+        service: Service,
+        guard: Guard,
+        journal: Journal,
+        limits: Limits | None = None,
+        *,
+        directory: Path | None = None,
+        on_invalid: Callable[[int, str], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._open = open_file
+        self._service = service
+        self._guard = guard
+        self._journal = journal
+        self._limits = limits or Limits()
+        self._directory = directory
+        self._on_invalid = on_invalid
+        self._sleep = sleep
+
+    def tools(self) -> list[tuple[FileTool, Callable[..., Awaitable[Response | Question | Preview]]]]:
+        """The tools and what runs them."""
+        return [(CHECK_AUDIENCE_FILE, self.check), (UPLOAD_AUDIENCE_FILE, self.upload)]
+
+    async def check(self, request: CheckAudienceFileRequest, caller: Caller) -> CheckAudienceFileResponse:
+        """Read a file and tell what it holds. Sends nothing.
+
+        Raises:
+            FileRefused: not an allowed file, or not a table of people.
+        """
+        path, checked = await self._check(request.path, request.suppression_path, request.how(), caller)
+        with checked:
+            calls = await self._calls(checked)
+            few = checked.spool.kept < MIN_MATCHED
+            return CheckAudienceFileResponse(path=str(path), calls=calls, under_100=few, **checked.summary())
+
+    async def upload(
+        self,
+        request: UploadAudienceFileRequest,
+        caller: Caller,
+        *,
+        token: str | None = None,
+        answered: Answered | None = None,
+    ) -> Response | Question | Preview:
+        """Send a file's people after one confirmation, or go on with an upload that stopped.
+
+        Raises:
+            FileRefused: not an allowed file, not a table of people, or nobody in it.
+            NotConfirmed: as for every write.
+        """
+        how = request.how(refuse_invalid=request.on_invalid == "refuse")
+        job = await self._job(request.resume) if request.resume else None
+        path, checked = await self._check(request.path, request.suppression_path, how, caller)
+        with checked:
+            if checked.spool.kept == 0:
+                raise FileRefused("nobody is left to send", hint="See check_audience_file for the reasons.")
+            write = FileWrite(path.name, request, checked, await self._calls(checked))
+
+            async def first_run(binding: str, number: int) -> Response:
+                given = request.model_dump(by_alias=False, exclude_none=True, exclude={"resume"})
+                total = checked.spool.kept
+                upload, owner = await _in_thread(lambda: self._journal.start(str(path), given, binding, total, number))
+                return await self._run(request, checked, caller, upload, owner, 0)
+
+            if job is None:
+                return await self._guard.submit(
+                    ADD_CUSTOM_AUDIENCE_USER, write, caller, token=token, answered=answered, send=first_run
+                )
+            return await self._resume(job, request, checked, write, caller, token=token, answered=answered)
+
+    async def _resume(
+        self,
+        job: Job,
+        request: UploadAudienceFileRequest,
+        checked: Checked,
+        write: FileWrite,
+        caller: Caller,
+        *,
+        token: str | None,
+        answered: Answered | None,
+    ) -> Response | Question | Preview:
+        """Go on from the first person not known to be applied; repeat a batch of unknown outcome only after a yes."""
+
+        async def further_run(binding: str, number: int) -> Response:
+            owner = await _in_thread(lambda: self._journal.take(job.id))
+            return await self._run(request, checked, caller, job.id, owner, job.sent)
+
+        if job.ambiguous is not None:
+            await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, job.binding)
+            again = RepeatedBatch(write, job.id, job.sent, job.ambiguous.users, job.total)
+            return await self._guard.submit(
+                ADD_CUSTOM_AUDIENCE_USER, again, caller, token=token, answered=answered, send=further_run
+            )
+        return await self._guard.resume(
+            ADD_CUSTOM_AUDIENCE_USER, write, caller, binding=job.binding, number=job.write, send=further_run
+        )
+
+    async def _run(
+        self,
+        request: UploadAudienceFileRequest,
+        checked: Checked,
+        caller: Caller,
+        upload: str,
+        owner: str,
+        first: int,
+    ) -> UploadAudienceFileResponse:
+        run = Run(
+            self._service, self._journal, request, checked, upload, owner, first, self._limits, caller, self._sleep
+        )
+        return await run.send_all()
+
+    async def _job(self, upload: str) -> Job:
+        job = await _in_thread(lambda: self._journal.job(upload))
+        if job is None:
+            raise NotConfirmed("Nothing was sent: there is no such upload to resume.", hint="See `cams-mcp uploads`.")
+        if job.state == "done":
+            raise NotConfirmed("Nothing was sent: this upload is complete.", hint="Start a new one for another file.")
+        return job
+
+    async def _calls(self, checked: Checked) -> int:
+        return await anyio.to_thread.run_sync(checked.calls, self._limits.users, self._limits.encoded_bytes)
+
+    async def _check(
+        self, path: str, suppression_path: str | None, how: HowToRead, caller: Caller
+    ) -> tuple[Path, Checked]:
+        async def report(rows: int) -> None:
+            if caller.report is not None:
+                await caller.report(0, 0, f"{rows:,} rows checked")
+
+        def look(rows: int) -> None:
+            anyio.from_thread.check_cancelled()
+            anyio.from_thread.run(report, rows)
+
+        def work() -> tuple[Path, Checked]:
+            with ExitStack() as files:
+                found, file = self._open(path)
+                files.enter_context(file)
+                suppression = None
+                if suppression_path is not None:
+                    suppression = self._open(suppression_path)
+                    files.enter_context(suppression[1])
+                opted_out = (suppression[0].name, suppression[1]) if suppression else None
+                return found, check_file(
+                    found.name, file, how, opted_out, self._directory, look=look, on_invalid=self._on_invalid
+                )
+
+        return await anyio.to_thread.run_sync(work)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    with anyio.CancelScope(shield=True):
+        return await anyio.to_thread.run_sync(work)
+    raise AssertionError  # a shield lets every exception through

@@ -1,0 +1,248 @@
+"""The checked people of a file, ready to send, in a temporary file that nobody else can open.
+
+What was checked is what is sent: the file itself is not read again. Memory does not grow with the number of people:
+their encoded form is on disk, and duplicates and suppressed people are found part by part, by hashes on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from cams_mcp.operations.people import HASH_BYTES, list_digest, person_hash
+from cams_mcp.signing import encode
+from cams_mcp.upload.people import Person
+
+_PARTS = 64
+_BUFFER_BYTES = 1 << 16
+_INDEX_BYTES = 5
+_RECORD_BYTES = HASH_BYTES + _INDEX_BYTES
+
+_PLAIN_EMAIL = re.compile(r"[a-z0-9._~-]+@[a-z0-9.-]+")
+"""What needs no escaping in JSON and none but of the @ in a form: nearly every address."""
+
+OPENING, COMMA, CLOSING = b"%5B", b"%2C", b"%5D"
+"""`[`, `,` and `]`, percent-encoded."""
+
+
+def encode_person(person: Person) -> bytes:
+    """One element of `Users`, as percent-encoded JSON."""
+    members: list[str] = []
+    if person.email:
+        if _PLAIN_EMAIL.fullmatch(person.email):
+            text = person.email.replace("@", "%40")
+        else:
+            text = encode(json.dumps(person.email, ensure_ascii=False)[1:-1])
+        members.append(f"%22Email%22%3A%22{text}%22")
+    if person.phone:
+        members.append(f"%22Phone%22%3A%22{person.phone}%22")
+    return f"%7B{'%2C'.join(members)}%7D".encode()
+
+
+class _Hashes:
+    """Hashes with the index of their person, on disk in parts, so that equal ones meet in the same part."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._buffers = [bytearray() for _ in range(_PARTS)]
+        self._files: dict[int, IO[bytes]] = {}
+
+    def add(self, key: bytes, index: int) -> None:
+        buffer = self._buffers[key[0] % _PARTS]
+        buffer += key + index.to_bytes(_INDEX_BYTES, "little")
+        if len(buffer) >= _BUFFER_BYTES:
+            self._flush(key[0] % _PARTS)
+
+    def _flush(self, part: int) -> None:
+        file = self._files.get(part)
+        if file is None:
+            file = self._files[part] = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed in close()
+        file.write(self._buffers[part])
+        self._buffers[part].clear()
+
+    def part(self, number: int) -> Iterator[tuple[bytes, int]]:
+        """The records of one part, in the order in which they were added."""
+        file = self._files.get(number)
+        if file is not None:
+            file.seek(0)
+        data = (file.read() if file is not None else b"") + bytes(self._buffers[number])
+        for place in range(0, len(data), _RECORD_BYTES):
+            end = place + HASH_BYTES
+            yield data[place:end], int.from_bytes(data[end : place + _RECORD_BYTES], "little")
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class Spool:
+    """Add people and suppressed people, `finish`, then take batches.
+
+    Args:
+        directory: where the temporary files are; None is the system's place for such.
+
+    Attributes:
+        added: how many people were added so far.
+        kept: how many people will be sent.
+        duplicates: how many were listed before.
+        suppressed: how many opted out.
+        digest: of the people to send, whatever their order.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.kept = 0
+        self.duplicates = 0
+        self.suppressed = 0
+        self.digest = 0
+        self._directory = directory
+        self._people: IO[bytes] = tempfile.TemporaryFile(dir=directory, buffering=1 << 20)  # noqa: SIM115
+        self.added = 0
+        self._whole = _Hashes(directory)
+        self._keys: _Hashes | None = None
+        self._opted_out: _Hashes | None = None
+        self._dropped = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._people.close()
+        for hashes in (self._whole, self._keys, self._opted_out):
+            if hashes is not None:
+                hashes.close()
+
+    def suppress(self, person: Person) -> None:
+        """Leave out everybody with this e-mail or this phone. Before the first `add`."""
+        if self._opted_out is None:
+            self._opted_out, self._keys = _Hashes(self._directory), _Hashes(self._directory)
+        for key in _keys_of(person):
+            self._opted_out.add(key, 0)
+
+    def add(self, person: Person) -> None:
+        """Add one person to send."""
+        index = self.added
+        self._whole.add(person_hash(person.email, person.phone), index)
+        if self._keys is not None:
+            for key in _keys_of(person):
+                self._keys.add(key, index)
+        self._people.write(encode_person(person) + b"\n")
+        self.added += 1
+
+    def finish(self) -> None:
+        """Find duplicates and suppressed people."""
+        self._dropped = bytearray(self.added // 8 + 1)
+        for part in range(_PARTS):
+            if self._keys is not None and self._opted_out is not None:
+                gone = {key for key, _ in self._opted_out.part(part)}
+                if gone:
+                    self.suppressed += sum(self._drop(index) for key, index in self._keys.part(part) if key in gone)
+        for part in range(_PARTS):
+            seen: set[bytes] = set()
+            again: list[int] = []
+            for key, index in self._whole.part(part):
+                if self._is_dropped(index):
+                    continue
+                if key in seen:
+                    again.append(index)
+                seen.add(key)
+            self.duplicates += sum(map(self._drop, again))
+            self.digest = (self.digest + list_digest(seen)) % (1 << 8 * HASH_BYTES)
+        self.kept = self.added - self.duplicates - self.suppressed
+
+    def _drop(self, index: int) -> bool:
+        """Mark a person as not to be sent; False if it is marked already."""
+        if self._is_dropped(index):
+            return False
+        self._dropped[index >> 3] |= 1 << (index & 7)
+        return True
+
+    def _is_dropped(self, index: int) -> bool:
+        return bool(self._dropped[index >> 3] & 1 << (index & 7))
+
+    def people(self, start: int = 0) -> Iterator[bytes]:
+        """The encoded people to send, from the one with this number on, in the order of the file."""
+        self._people.seek(0)
+        left = start
+        dropped = self._dropped
+        for index, line in enumerate(self._people):
+            if dropped[index >> 3] & 1 << (index & 7):
+                continue
+            if left:
+                left -= 1
+                continue
+            yield line[:-1]
+
+
+def _keys_of(person: Person) -> list[bytes]:
+    keys = [person_hash(person.email, "")] if person.email else []
+    return [*keys, person_hash("", person.phone)] if person.phone else keys
+
+
+class Batches:
+    """Cuts people into batches of at most so many users and so many bytes of body.
+
+    Args:
+        people: encoded people in order.
+        most_bytes: of `Users=[...]`, encoded.
+    """
+
+    def __init__(self, people: Iterator[bytes], most_users: int, most_bytes: int) -> None:
+        self._people = people
+        self._most_users = most_users
+        self._most_bytes = most_bytes
+        self._waiting: list[bytes] = []
+        self._ended = False
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        return self
+
+    def __next__(self) -> list[bytes]:
+        batch: list[bytes] = []
+        size = len(OPENING) + len(CLOSING) + len("Users=")
+        waiting, self._waiting = self._waiting, []
+        while len(batch) < self._most_users:
+            person = waiting.pop() if waiting else next(self._people, None)
+            if person is None:
+                break
+            size += len(person) + (len(COMMA) if batch else 0)
+            if batch and size > self._most_bytes:
+                waiting.append(person)
+                break
+            batch.append(person)
+        self._waiting = waiting
+        if not batch:
+            raise StopIteration
+        return batch
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody is left."""
+        if not self._waiting:
+            person = next(self._people, None)
+            if person is not None:
+                self._waiting.append(person)
+        return not self._waiting
+
+    def give_back(self, batch: list[bytes]) -> None:
+        """The people of the last batch come again."""
+        self._waiting += reversed(batch)
+
+    def halve(self, batch: list[bytes]) -> None:
+        """Give a batch back that was too large; it and the rest come in smaller ones."""
+        self.give_back(batch)
+        self._most_users = max(1, len(batch) // 2)
+
+
+def encode_batch(batch: list[bytes]) -> str:
+    """The value of `Users`, percent-encoded."""
+    return (OPENING + COMMA.join(batch) + CLOSING).decode("ascii")

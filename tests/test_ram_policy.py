@@ -1,0 +1,71 @@
+"""The RAM policy names what the tools need, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from support import TARGET, VALID_ARGUMENTS, mcp_client, people, yes
+
+from cams_mcp.cli import cli
+from cams_mcp.cli.ram_policy import INSTANCES, ram_policy
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.sandbox import Sandbox
+
+READS = ["ListCustomAudience", "ListMessageCampaign", "ListChatGroup"]
+
+
+def printed(*arguments: str) -> object:
+    result = CliRunner().invoke(cli, ["ram-policy", *arguments])
+    assert (result.exit_code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def actions(policy: dict[str, list[dict[str, list[str]]]]) -> list[str]:
+    return [action for statement in policy["Statement"] for action in statement["Action"]]
+
+
+def test_the_policy_is_printed_as_ram_takes_it() -> None:
+    assert printed() == {
+        "Version": "1",
+        "Statement": [
+            {"Effect": "Allow", "Action": ["cams:ListInstance"], "Resource": INSTANCES},
+            {
+                "Effect": "Allow",
+                "Action": [
+                    *(f"cams:{action}" for action in READS),
+                    "cams:AddCustomAudienceUser",
+                    "cams:ListPageAdAccount",
+                ],
+                "Resource": "*",
+            },
+        ],
+    }
+
+
+def test_read_only_leaves_out_writing_and_what_its_question_looks_up() -> None:
+    assert printed("--read-only") == {
+        "Version": "1",
+        "Statement": [
+            {"Effect": "Allow", "Action": ["cams:ListInstance"], "Resource": INSTANCES},
+            {"Effect": "Allow", "Action": [f"cams:{action}" for action in READS], "Resource": "*"},
+        ],
+    }
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_every_enabled_operation_is_allowed_once(read_only: bool) -> None:
+    allowed = actions(ram_policy(read_only=read_only))
+
+    assert len(allowed) == len(set(allowed))
+    assert {operation.ram_action for operation in OPERATIONS if not (read_only and operation.writes)} <= set(allowed)
+
+
+async def test_the_policy_allows_exactly_what_all_tools_together_ask_of_the_service(sandbox: Sandbox) -> None:
+    calls = VALID_ARGUMENTS | {"add_custom_audience_user": TARGET | {"users": people(120)}}
+    async with mcp_client(sandbox, elicitation_callback=yes()) as client:
+        for tool, arguments in calls.items():
+            assert not (await client.call_tool(tool, arguments)).is_error
+
+    assert {f"cams:{call.action}" for call in sandbox.calls} == set(actions(ram_policy(read_only=False)))
