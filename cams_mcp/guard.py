@@ -195,24 +195,27 @@ class Guard:
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
         await _in_thread(lambda: self._store.decline(write, channel, approval, reason))
 
-    async def resume(
-        self, operation: AnyOperation, request: Writable, caller: Caller, *, binding: str, number: int, send: Send
-    ) -> Response:
+    async def resume(self, write: Write, number: int, send: Send) -> Response:
         """Go on with a write that was confirmed as a whole and has not been sent as a whole.
 
         Args:
-            binding: digest of what was confirmed; the write must be the same still.
-            number: of the write in the ledger.
-
-        Raises:
-            NotConfirmed: not the same write, or the operator does not allow this audience any more.
+            write: as `check_same` gave it.
+            number: its number in the ledger.
         """
-        write = await self.check_same(operation, request, caller, binding)
         await _in_thread(lambda: self._store.record("resumed", write, "resumed"))
         return await self._run(write, "resumed", number, send)
 
+    async def settle(self, write: Write, number: int, response: Response) -> None:
+        """Enter how a write ended after all, when another one went on with it."""
+        outcome = response.outcome
+        await _in_thread(lambda: self._store.finish(number, write, "resumed", outcome, response.request_id, None))
+
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, binding: str) -> Write:
-        """Raise NotConfirmed unless the write is the one with this digest, and its audience is allowed still."""
+        """The write, as the store knows it, if it is the one with this digest and its audience is allowed still.
+
+        Raises:
+            NotConfirmed: another write, or the operator does not allow this audience any more.
+        """
         write = await self._as_write(operation, request, caller)
         await self._check_audience(write, "resumed")
         if write.binding != binding:

@@ -177,6 +177,11 @@ class Response(Tolerant):
         """How a write that answered this ended, for the ledger."""
         return "sent"
 
+    @property
+    def status(self) -> str:
+        """The same for an assistant: sent, or stopped before the end."""
+        return "sent"
+
     def result(self) -> dict[str, Any]:
         """The structured result of the tool: snake_case, without nulls."""
         return self.model_dump(by_alias=False, exclude_none=True)

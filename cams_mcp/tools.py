@@ -28,7 +28,7 @@ _WRITE_INPUT: Schema = {
     TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user said yes. Never invent it."}
 }
 _WRITE_OUTPUT: Schema = {
-    "status": {"type": "string", "enum": ["sent", "confirmation_required"]},
+    "status": {"type": "string", "enum": ["sent", "stopped", "confirmation_required"]},
     "preview": {"type": "string", "description": "Show it to the user word for word."},
     TOKEN_ARGUMENT: {"type": "string"},
     "next": {"type": "string", "description": "What to do now."},
@@ -109,7 +109,7 @@ class Toolbox:
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
                 return Outcome(content | {"next": NEXT_AFTER_PREVIEW})
             case _:
-                return Outcome(({"status": "sent"} if tool.writes else {}) | outcome.result())
+                return Outcome(({"status": outcome.status} if tool.writes else {}) | outcome.result())
 
 
 def _call_and_page(service: Service) -> Run:

@@ -80,6 +80,11 @@ class UploadAudienceFileResponse(Response):
     calls: Annotated[int | None, Field(description="Calls made now.")] = None
     skipped_rows: Annotated[int | None, Field(description="Invalid rows left out.")] = None
     reason: Annotated[str | None, Field(description="Why it stopped.")] = None
+    next: Annotated[str | None, Field(description="How to go on.")] = None
+
+    @property
+    def status(self) -> str:
+        return "sent" if self.state == "done" else "stopped"
 
     @property
     def outcome(self) -> Outcome:

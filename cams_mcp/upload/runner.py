@@ -25,6 +25,11 @@ TOO_LARGE = frozenset({413, 414})
 FIRST_WAIT, LONGEST_WAIT, MOST_WAITS = 5.0, 60.0, 30
 """Seconds between tries while CAMS throttles, and how often to wait for one batch."""
 
+NEXT_AFTER_STOP = (
+    "Tell the user how far it came and why it stopped. To go on, call again with the same arguments and resume set to "
+    "upload_id; people whose outcome is unknown are sent again only after another yes."
+)
+
 CUT_OFF = "the call was called off or cut off"
 
 
@@ -150,6 +155,7 @@ class Run:
             calls=self.calls,
             skipped_rows=self.checked.invalid.total(),
             reason=reason or None,
+            next=NEXT_AFTER_STOP if reason else None,
         )
 
 

@@ -163,17 +163,18 @@ class Uploads:
 
         async def further_run(binding: str, number: int) -> Response:
             owner = await _in_thread(lambda: self._journal.take(job.id))
-            return await self._run(request, checked, caller, job.id, owner, job.sent)
+            response = await self._run(request, checked, caller, job.id, owner, job.sent)
+            if number != job.write:
+                await self._guard.settle(whole, job.write, response)
+            return response
 
+        whole = await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, job.binding)
         if job.ambiguous is not None:
-            await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, job.binding)
             again = RepeatedBatch(write, job.id, job.sent, job.ambiguous.users, job.total)
             return await self._guard.submit(
                 ADD_CUSTOM_AUDIENCE_USER, again, caller, token=token, answered=answered, send=further_run
             )
-        return await self._guard.resume(
-            ADD_CUSTOM_AUDIENCE_USER, write, caller, binding=job.binding, number=job.write, send=further_run
-        )
+        return await self._guard.resume(whole, job.write, further_run)
 
     async def _run(
         self,
