@@ -110,7 +110,9 @@ class Gateway:
 
     def _check_nonce(self, nonce: str) -> None:
         now = self._now()
-        self._nonces = {old: when for old, when in self._nonces.items() if now - when <= 2 * WINDOW}
+        # Oldest first: as many looks as there are nonces to forget, not as many as there are.
+        while self._nonces and now - next(iter(self._nonces.values())) > 2 * WINDOW:
+            del self._nonces[next(iter(self._nonces))]
         if nonce in self._nonces:
             raise Refused(400, "SignatureNonceUsed", "Specified signature nonce was used already.")
         self._nonces[nonce] = now

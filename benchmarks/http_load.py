@@ -1,0 +1,102 @@
+"""Requests per second and p99 over Streamable HTTP, beside a bare low-level server of the same SDK with a trivial tool.
+
+Run: python benchmarks/http_load.py [SECONDS]. Both servers run in processes of
+their own, without authentication; a third one makes the load, on each of them in turn. It is `tools/call` of protocol
+2026-07-28: cams-mcp's is list_instance with one row from the embedded sandbox, signed and checked; the bare server's
+returns a constant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import mcp_types as types
+
+CLIENTS = (1, 32, 256)
+PROGRAMS = {
+    "cams-mcp list_instance": (
+        [sys.executable, "-m", "cams_mcp", "serve", "--sandbox", "--transport", "http", "--port", "0"],
+        "list_instance",
+        {"page_size": 1},
+    ),
+    "bare server, trivial tool": ([sys.executable, str(Path(__file__).with_name("bare_http.py"))], "hello", {}),
+}
+
+
+@contextmanager
+def running(command: list[str]) -> Generator[str]:
+    """Start a server; gives the URL it prints on standard error."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        try:
+            url = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+/mcp", line)))
+            yield url
+        finally:
+            process.terminate()
+
+
+def request_of(tool: str, arguments: dict[str, int]) -> tuple[dict[str, str], dict[str, object]]:
+    meta = {
+        types.PROTOCOL_VERSION_META_KEY: "2026-07-28",
+        types.CLIENT_INFO_META_KEY: {"name": "benchmark", "version": "1"},
+        types.CLIENT_CAPABILITIES_META_KEY: {},
+    }
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "tools/call",
+        "mcp-name": tool,
+    }
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
+    return headers, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+
+async def load(url: str, tool: str, arguments: dict[str, int], clients: int, seconds: float) -> list[float]:
+    """The seconds each request took, of so many clients that wait for an answer before they ask again."""
+    headers, body = request_of(tool, arguments)
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def one(client: httpx.AsyncClient) -> None:
+        while (began := time.perf_counter()) < end:
+            response = await client.post(url, json=body, headers=headers)
+            assert response.status_code == 200, response.text
+            assert '"isError":true' not in response.text, response.text
+            taken.append(time.perf_counter() - began)
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(limits=limits, timeout=60, trust_env=False) as client:
+        await asyncio.gather(*(one(client) for _ in range(clients)))
+    return taken
+
+
+def main(seconds: float) -> None:
+    rounds = 3
+    print("| clients | server | requests/s | ratio | p99 |")
+    print("|---|---|---|---|---|")
+    commands = [command for command, _, _ in PROGRAMS.values()]
+    with running(commands[0]) as ours, running(commands[1]) as bare:
+        urls = dict(zip(PROGRAMS, (ours, bare), strict=True))
+        for clients in CLIENTS:
+            taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+            for _ in range(rounds):
+                for name, (_, tool, arguments) in PROGRAMS.items():
+                    taken[name] += asyncio.run(load(urls[name], tool, arguments, clients, seconds / rounds))
+            base = len(taken["bare server, trivial tool"])
+            for name, times in taken.items():
+                p99 = statistics.quantiles(times, n=100)[98] * 1000
+                rate, ratio = len(times) / seconds, len(times) / base
+                print(f"| {clients} | {name} | {rate:.0f} | {ratio:.2f} | {p99:.0f} ms |", flush=True)
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 9.0)

@@ -1,0 +1,196 @@
+"""Users a second from a CSV file to the wire: an upload of ours beside the official SDK's largest calls.
+
+Run: python benchmarks/upload.py [USERS] [--memory]. Both send the same people, in calls of up to 10,000, to the same
+recording server in a process of its own; rounds alternate, and the ratio is what counts. The SDK puts people into the
+address, so the server takes addresses of any length. Ours does all that an upload does: it checks the file, drops
+duplicates, enters every batch into the journal, and cuts batches at a megabyte.
+
+--memory instead prints the peak resident memory of an upload of 100,000 and of 5,000,000 rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import anyio
+
+TARGET = {
+    "cust_space_id": "cams-msgr0001",
+    "page_id": "102938475600001",
+    "ad_account_id": "238400000000001",
+    "custom_audience_id": "6000019000000",
+}
+ROUNDS = 5
+A_CALL = 10_000
+ANSWER = b'{"RequestId":"1","Code":"OK","Message":"OK","Success":true}'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
+
+
+async def _record(pipe: Connection) -> None:
+    counted = [0, 0, 0]  # people, requests, bytes
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            _, _, rest = head.lower().partition(b"content-length:")
+            body = await reader.readexactly(int(rest.partition(b"\r\n")[0] or 0))
+            # Either way of sending encodes the brace that begins a person so.
+            counted[0] += head.count(b"%7B") + body.count(b"%7B")
+            counted[1] += 1
+            counted[2] += len(head) + len(body)
+            writer.write(HEAD + ANSWER)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=64 * 1024 * 1024)
+    pipe.send(server.sockets[0].getsockname()[1])
+    while await asyncio.to_thread(pipe.recv):
+        pipe.send(tuple(counted))
+        counted[:] = [0, 0, 0]
+    server.close()
+
+
+def serve(pipe: Connection) -> None:
+    """The recording server, in its own process."""
+    asyncio.run(_record(pipe))
+
+
+def write_csv(path: Path, people: int) -> None:
+    """E-mails and phones that belong to nobody."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "email", "phone"])
+        rows.writerows((number, f"customer{number:08}@example.com", f"+1202{number:07}") for number in range(people))
+
+
+def ours(path: Path, port: int, state: Path) -> None:
+    """What `cams-mcp upload --yes` does, without its progress bar."""
+    from cams_mcp.arguments import parse_arguments  # noqa: PLC0415 - measured as memory, too
+    from cams_mcp.confirmation import Caller  # noqa: PLC0415
+    from cams_mcp.settings import Settings  # noqa: PLC0415
+    from cams_mcp.upload.folders import Folders  # noqa: PLC0415
+    from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE  # noqa: PLC0415
+
+    settings = Settings(
+        endpoint=f"http://127.0.0.1:{port}",
+        access_key_id="sandbox-id",
+        access_key_secret="sandbox-secret",  # noqa: S106 - opens nothing
+        state_dir=state,
+        confirm="off",
+        hold_hours=0,
+    )
+
+    async def upload() -> None:
+        async with settings.open_uploads(Folders.of([path.parent]).open) as uploads:
+            request = parse_arguments(UPLOAD_AUDIENCE_FILE, TARGET | {"path": path.name})
+            result = (await uploads.upload(request, Caller())).result()
+            assert result["state"] == "done", result
+
+    anyio.run(upload)
+
+
+def theirs(path: Path, port: int) -> None:
+    """The same people through the official SDK."""
+    from alibabacloud_cams20200606 import models  # noqa: PLC0415
+    from alibabacloud_cams20200606.client import Client  # noqa: PLC0415
+    from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
+
+    config = Config(access_key_id="sandbox-id", access_key_secret="sandbox-secret", protocol="http")  # noqa: S106
+    config.endpoint = f"127.0.0.1:{port}"
+    client = Client(config)
+    users: list[models.AddCustomAudienceUserRequestUsers] = []
+
+    def send(*, last: bool) -> None:
+        client.add_custom_audience_user(
+            models.AddCustomAudienceUserRequest(**TARGET, users=users, batch_last_flag=last)
+        )
+        users.clear()
+
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        for _, email, phone in rows:
+            if len(users) == A_CALL:
+                send(last=False)
+            users.append(models.AddCustomAudienceUserRequestUsers(email=email, phone=phone.removeprefix("+")))
+        send(last=True)
+
+
+def peak_memory(path: Path, port: int, state: Path, pipe: Connection) -> None:
+    """The peak resident memory, in MB, of a process that uploads a file."""
+    ours(path, port, state)
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
+    """Print the table of rates."""
+    path = directory / "people.csv"
+    write_csv(path, people)
+    rates: dict[str, list[float]] = {"cams-mcp upload": [], "official SDK": []}
+    sizes: dict[str, tuple[int, int]] = {}
+    for turn in range(ROUNDS):
+        for name, taken in rates.items():
+            began = time.perf_counter()
+            if name == "official SDK":
+                theirs(path, port)
+            else:
+                ours(path, port, directory / f"state{turn}")
+            taken.append(people / (time.perf_counter() - began))
+            pipe.send(True)
+            arrived, requests, size = pipe.recv()
+            assert arrived == people, f"{name}: {arrived:,} of {people:,} people arrived"
+            sizes[name] = requests, size
+    ratio = statistics.median(mine / his for mine, his in zip(*rates.values(), strict=True))
+    print(f"| {people:,} people, CSV to wire | people a second | calls | bytes | ratio |")
+    print("|---|---|---|---|---|")
+    for name, taken in rates.items():
+        requests, size = sizes[name]
+        shown = f"{ratio:.1f}" if name != "official SDK" else "1"
+        print(f"| {name} | {statistics.median(taken):,.0f} | {requests:,} | {size:,} | {shown} |")
+
+
+def memory(directory: Path, port: int) -> None:
+    """Print the table of peak memory."""
+    print("| rows | peak resident memory |")
+    print("|---|---|")
+    context = multiprocessing.get_context("spawn")  # a fork would count what this process holds
+    for rows in (100_000, 5_000_000):
+        path = directory / f"{rows}.csv"
+        write_csv(path, rows)
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=peak_memory, args=(path, port, directory / f"state{rows}", sender))
+        child.start()
+        print(f"| {rows:,} | {receiver.recv():.0f} MB |", flush=True)
+        child.join()
+
+
+def main(arguments: list[str]) -> None:
+    """Start the server, measure, stop it."""
+    context = multiprocessing.get_context("spawn")
+    pipe, other = context.Pipe()
+    server = context.Process(target=serve, args=(other,), daemon=True)
+    server.start()
+    port = pipe.recv()
+    numbers = [int(argument) for argument in arguments if argument.isdecimal()]
+    with tempfile.TemporaryDirectory() as directory:
+        if "--memory" in arguments:
+            memory(Path(directory), port)
+        else:
+            compare(numbers[0] if numbers else 1_000_000, Path(directory), port, pipe)
+    pipe.send(False)
+    server.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
