@@ -32,6 +32,7 @@ from cams_mcp.errors import (
 from cams_mcp.models import Operation, Request, RequestT, ResponseT
 from cams_mcp.redaction import scrub
 from cams_mcp.signing import ACS3Auth, encode_form
+from cams_mcp.telemetry import cams_span
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"
@@ -140,11 +141,17 @@ class CamsClient:
             AmbiguousWrite: a write may have been applied.
             MissingCredentials: no access key; nothing was sent.
         """
+        with cams_span(operation.action, self._endpoint.authority) as span:
+            response, attempts = await self._call(operation, request)
+            span.set_attributes({"cams.attempts": attempts, "cams.request_id": response.request_id or ""})
+            return response
+
+    async def _call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> tuple[ResponseT, int]:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(operation, request)
+                return await self._attempt(operation, request), attempt
             except CamsError as error:
                 error.attempts = attempt
                 if operation.writes and _may_have_been_applied(error):

@@ -1,6 +1,6 @@
 """Remove the guard's checks one at a time and see that a test notices: python -m tests.mutations [NAME]
 
-Each mutation is made in a copy of the project. Takes some minutes; CI runs it.
+Each mutation is made in a copy of the project. Takes a quarter of an hour; run it when the guard changes.
 """
 
 from __future__ import annotations

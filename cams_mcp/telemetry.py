@@ -1,0 +1,76 @@
+"""One OpenTelemetry span per call of CAMS, beside the spans the MCP SDK makes of each message.
+
+Spans hold the operation, the endpoint, code, request id, status and attempts; no arguments and no messages. They go
+nowhere unless `start_exporting` is called and the standard OTEL_* variables name a place.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from cams_mcp import __version__
+from cams_mcp.errors import CamsError, CamsMcpError, ConfigurationError
+
+_tracer = trace.get_tracer("cams-mcp", __version__)
+
+
+@contextmanager
+def cams_span(action: str, server: str) -> Generator[Span]:
+    """A span around all attempts of one call; an error ends it with its kind, code and request id."""
+    with _tracer.start_as_current_span(
+        f"CAMS {action}", kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
+    ) as span:
+        span.set_attributes({"rpc.system": "alibaba_cloud_rpc", "rpc.method": action, "server.address": server})
+        try:
+            yield span
+        except CamsMcpError as error:
+            if isinstance(error, CamsError):
+                found = {
+                    "cams.code": error.code,
+                    "cams.request_id": error.request_id,
+                    "http.response.status_code": error.http_status,
+                    "cams.attempts": error.attempts,
+                }
+                span.set_attributes({name: value for name, value in found.items() if value is not None})
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+def start_exporting() -> None:
+    """Export spans as OTEL_TRACES_EXPORTER says: otlp (over HTTP, the default once an endpoint is set), console, none.
+
+    Raises:
+        ConfigurationError: exporting is asked for, but the extra `otel` is not installed, or the exporter is unknown.
+    """
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER") or ("otlp" if endpoint else "none")
+    if exporter == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError(
+            "OTEL_* variables ask for traces, but OpenTelemetry's SDK is not installed.",
+            hint="Install cams-mcp[otel], or set OTEL_TRACES_EXPORTER=none.",
+        ) from None
+    exporters = {"otlp": OTLPSpanExporter, "console": lambda: ConsoleSpanExporter(out=sys.stderr)}
+    if exporter not in exporters:
+        raise ConfigurationError(
+            "OTEL_TRACES_EXPORTER names an exporter that cams-mcp does not have.", hint="Use otlp, console or none."
+        )
+    attributes = {"service.version": __version__}
+    # The environment's name goes first.
+    if "OTEL_SERVICE_NAME" not in os.environ and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        attributes["service.name"] = "cams-mcp"
+    provider = TracerProvider(resource=Resource.create(attributes))
+    provider.add_span_processor(BatchSpanProcessor(exporters[exporter]()))
+    trace.set_tracer_provider(provider)

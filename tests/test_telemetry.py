@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+
+import pytest
+from mcp import Client, StdioServerParameters, stdio_client
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+from support import ERAS, PAGE, TARGET, client_of, mcp_client, people, yes
+
+from cams_mcp.errors import AmbiguousWrite, ServiceError
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
+from cams_mcp.sandbox import Fault, Faults, Sandbox
+
+ADDRESS = "customer000000"
+
+
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+@pytest.fixture
+def spans(exporter: InMemorySpanExporter) -> Generator[InMemorySpanExporter]:
+    exporter.clear()
+    yield exporter
+    exporter.clear()
+
+
+def of_cams(spans: InMemorySpanExporter) -> list[ReadableSpan]:
+    return [span for span in spans.get_finished_spans() if span.name.startswith("CAMS ")]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_each_call_of_cams_is_one_span_within_the_message_s(
+    spans: InMemorySpanExporter, sandbox: Sandbox, mode: str
+) -> None:
+    async with mcp_client(sandbox, mode=mode) as client:
+        result = await client.call_tool("list_custom_audience", PAGE)
+
+    (span,) = of_cams(spans)
+    assert span.name == "CAMS ListCustomAudience"
+    assert span.kind == SpanKind.CLIENT
+    assert span.attributes["cams.request_id"] == result.structured_content["request_id"]
+    assert span.attributes["cams.attempts"] == 1
+    assert span.parent is not None
+
+
+async def test_a_failed_call_has_its_code_and_attempts_and_no_message(spans: InMemorySpanExporter) -> None:
+    async with client_of(Sandbox(Faults([Fault.parse("throttle")]))) as client:
+        with pytest.raises(ServiceError):
+            await client.call(LIST_INSTANCE, LIST_INSTANCE.request())
+
+    (span,) = of_cams(spans)
+    assert span.attributes["cams.code"] == "Throttling.User"
+    assert span.attributes["cams.attempts"] == 3
+    assert span.attributes["http.response.status_code"] == 400
+    assert span.status.description == "Throttled"
+    assert not span.events
+
+
+async def test_spans_hold_no_addresses(spans: InMemorySpanExporter, sandbox: Sandbox) -> None:
+    async with mcp_client(sandbox, elicitation_callback=yes()) as client:
+        await client.call_tool("add_custom_audience_user", TARGET | {"users": people(120)})
+    request = ADD_CUSTOM_AUDIENCE_USER.request.model_validate(TARGET | {"users": people(120)})
+    async with client_of(Sandbox(Faults([Fault.parse("reset")]))) as service:
+        with pytest.raises(AmbiguousWrite):
+            await service.call(ADD_CUSTOM_AUDIENCE_USER, request)
+
+    told = [span.to_json() for span in spans.get_finished_spans()]
+    assert any("AddCustomAudienceUser" in text for text in told)
+    assert not [text for text in told if ADDRESS in text]
+
+
+async def test_standard_variables_switch_exporting_on(tmp_path: object) -> None:
+    errlog = open(f"{tmp_path}/stderr", "w+")  # noqa: SIM115, PTH123, ASYNC230 - handed to the process
+    environment = {"OTEL_TRACES_EXPORTER": "console", "OTEL_SERVICE_NAME": "my-cams", "PATH": os.environ["PATH"]}
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "cams_mcp", "serve", "--sandbox"], env=environment
+    )
+    async with Client(stdio_client(server, errlog=errlog)) as client:
+        await client.call_tool("list_instance", {})
+    errlog.seek(0)
+    text = errlog.read()
+    errlog.close()
+
+    assert '"name": "CAMS ListInstance"' in text
+    assert '"service.name": "my-cams"' in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [({"OTEL_TRACES_EXPORTER": "zipkin"}, "Use otlp, console or none.")],
+    ids=["unknown exporter"],
+)
+def test_an_exporter_that_is_not_there_is_said_at_start(variables: dict[str, str], words: str) -> None:
+    command = [sys.executable, "-m", "cams_mcp", "serve", "--sandbox"]
+    done = subprocess.run(
+        command, env={"PATH": os.environ["PATH"]} | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.dumps(done.stdout) == '""'
