@@ -19,6 +19,7 @@ from support import serving
 from support_cli import run
 
 from cams_mcp.cli.checks import check_clients, check_packages, check_python
+from cams_mcp.cli.doctor import examine
 from cams_mcp.cli.remote_checks import check_clock, mask
 from cams_mcp.sandbox import Fault, Faults, Sandbox, sandbox_app
 from cams_mcp.sandbox.service import SANDBOX_KEY
@@ -340,3 +341,18 @@ def test_the_packages_of_this_installation_are_as_declared() -> None:
 
     assert check.status == "ok"
     assert {"cams-mcp", "mcp", "httpx", "pydantic"} <= {part.split(" ")[0] for part in check.detail.split(", ")}
+
+
+async def test_upload_folders_are_looked_at(tmp_path: Path) -> None:
+    folder = tmp_path / "lists"
+    folder.mkdir()
+
+    checks = await examine(Settings(sandbox=True, upload_dirs=(folder,)), "linux", {"HOME": str(tmp_path)})
+    left_out = await examine(
+        Settings(sandbox=True, upload_dirs=(folder,), read_only=True), "linux", {"HOME": str(tmp_path)}
+    )
+
+    assert [(check.status, check.detail) for check in checks if check.check == "uploads"] == [
+        ("ok", f"Files of {folder} can be uploaded.")
+    ]
+    assert [check.status for check in left_out if check.check == "uploads"] == ["warning"]

@@ -152,10 +152,12 @@ class Sandbox:
         channel = given.get("ChannelType", "")
         if channel and channel.lower() not in ("whatsapp", "messenger", "instagram", "viber"):
             raise Refused(200, "InvalidParameter.ChannelTypeNotSupport", "The channel type is not supported.")
+        filtered = bool(given.keys() - {"PageSize", "PageIndex"})
         rows = [
             row
             for row in self._account.instances
-            if equals(row, "ChannelType", channel.upper())
+            if not filtered
+            or equals(row, "ChannelType", channel.upper())
             and contains(row, "InstanceName", given.get("InstanceName"))
             and equals(row, "InstanceId", given.get("InstanceId"))
             and equals(row, "SubmitTime", given.get("SubmitTime"))
