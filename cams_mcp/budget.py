@@ -1,0 +1,83 @@
+"""Results that fit: a list that would fill an assistant's context is cut at a row, and says how to get the rest.
+
+CAMS pages by size and number, so the rest begins at the first row that was cut only if its place in the whole list is
+a multiple of the next page's size. The cut is made where such a size is nearly as large as the part that is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from typing import Any
+
+from cams_mcp.models import Page, Request
+
+RESULT_TOKENS = 20_000
+CHARACTERS_PER_TOKEN = 4
+"""Of Latin text and JSON. Others, such as Chinese, are nearer to one token a character."""
+
+
+def tokens(text: str) -> int:
+    """An estimate of the tokens of `text` that is rather too high."""
+    beyond = 0 if text.isascii() else sum(character > "\x7f" for character in text)
+    return -(-(len(text) - beyond) // CHARACTERS_PER_TOKEN) + beyond
+
+
+def as_text(content: object) -> str:
+    """Compact JSON, as results go to a client."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def fit(content: dict[str, Any], request: Request, budget: int) -> dict[str, Any]:
+    """`content`, the result of a list, within `budget` tokens.
+
+    At least one row is left, whatever its size: a page without rows leads nowhere.
+    """
+    rows: list[Any] = content.get("data", [])
+    size, index = request.window()
+    if len(rows) < 2 or tokens(as_text(content)) <= budget:  # noqa: PLR2004
+        return content
+    if not _is_as_asked(content.get("total"), len(rows), size, index):
+        return content
+    # With a note and numbers of full length in place.
+    shell: dict[str, Any] = content | {"data": ()} | _rest(request, size * index, size * index, size)
+    left = budget - tokens(as_text(shell))
+    sums = accumulate(tokens(as_text(row)) + 1 for row in rows)
+    fitting = min(max(1, sum(used <= left for used in sums)), len(rows) - 1)
+    shown, next_size = _cut((index - 1) * size, fitting)
+    next_index = ((index - 1) * size + shown) // next_size + 1
+    return content | {"data": rows[:shown]} | _rest(request, next_size, next_index, shown)
+
+
+def _is_as_asked(total: int | None, rows: int, size: int, index: int) -> bool:
+    """Whether it is known where these rows stand in the whole list. It is not if the service pages by its own size."""
+    if rows > size:
+        return False
+    return index == 1 or total is None or rows == min(size, total - (index - 1) * size)
+
+
+def _cut(before: int, fitting: int) -> tuple[int, int]:
+    """How many rows to show of those that fit, and the size of the next page, given the rows of the pages before.
+
+    The best is where both are large.
+    """
+    best = (1, 1)
+    for shown in range(fitting, 0, -1):
+        if shown <= min(best):
+            break
+        offset = before + shown
+        next_size = next(size for size in range(fitting, 0, -1) if offset % size == 0)
+        best = max(best, (shown, next_size), key=lambda pair: (min(pair), pair))
+    return best
+
+
+def _rest(request: Request, next_size: int, next_index: int, shown: int) -> dict[str, Any]:
+    if isinstance(getattr(request, "page", None), Page):
+        page: dict[str, Any] = {"page": {"size": next_size, "index": next_index}}
+    else:
+        page = {"page_size": next_size, "page_index": next_index}
+    note = (
+        f"Only the first {shown} rows of this page are shown, so that they fit your context. "
+        f"For the rest call again with {as_text(page)} and all else the same."
+    )
+    return {"has_more": True, "next_index": next_index, "next_size": next_size, "note": note}

@@ -1,0 +1,133 @@
+"""What guides an assistant besides the tools: prompts, completion of their arguments, resources.
+
+Importing this costs nothing: what makes the answers is imported when somebody asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from cams_mcp.errors import CamsMcpError, InvalidArguments
+
+if TYPE_CHECKING:
+    from cams_mcp.prompts import Completions
+    from cams_mcp.reading import Call
+
+logger = logging.getLogger(__name__)
+Context = ServerRequestContext[Any, Any]
+
+
+class Guidance:
+    """The handlers of prompts, completion and resources.
+
+    Args:
+        visible: the names of the tools that whoever asks now can call.
+        principal: who asks now.
+        call: calls a tool for whoever asks; gives the result's structured content.
+    """
+
+    def __init__(
+        self,
+        visible: Callable[[], Collection[str]],
+        principal: Callable[[], str],
+        call: Callable[[Context, str, dict[str, Any]], Awaitable[Any]],
+    ) -> None:
+        self._visible = visible
+        self._principal = principal
+        self._call = call
+        self._completions: Completions | None = None
+
+    @property
+    def handlers(self) -> dict[str, Any]:
+        """As `Server` takes them."""
+        return {
+            "on_list_prompts": self.list_prompts,
+            "on_get_prompt": self.get_prompt,
+            "on_completion": self.complete,
+            "on_list_resources": self.list_resources,
+            "on_list_resource_templates": self.list_resource_templates,
+            "on_read_resource": self.read_resource,
+        }
+
+    async def list_prompts(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+        from cams_mcp.prompts import list_prompts  # noqa: PLC0415 - not needed to start
+
+        return types.ListPromptsResult(prompts=list_prompts(self._visible()))
+
+    async def get_prompt(self, ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        from cams_mcp.prompts import get_prompt  # noqa: PLC0415 - not needed to start
+
+        with _errors_told("prompt"):
+            return get_prompt(params.name, params.arguments or {}, self._visible())
+
+    async def complete(self, ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
+        from cams_mcp.prompts import Completions  # noqa: PLC0415 - not needed to start
+
+        if not isinstance(params.ref, types.PromptReference):
+            raise MCPError(types.INVALID_PARAMS, "This server has no resource templates to complete.")
+        self._completions = self._completions or Completions()
+        with _errors_told("completion"):
+            found = await self._completions.complete(
+                params.ref.name,
+                params.argument,
+                (params.context and params.context.arguments) or {},
+                self._visible(),
+                self._calls(ctx),
+                self._principal(),
+            )
+        return types.CompleteResult(completion=found)
+
+    async def list_resources(
+        self, ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        from cams_mcp.resources import RESOURCES  # noqa: PLC0415 - not needed to start
+
+        return types.ListResourcesResult(resources=list(RESOURCES))
+
+    async def list_resource_templates(
+        self, ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[])
+
+    async def read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        from cams_mcp.resources import RESOURCES, read_resource  # noqa: PLC0415 - not needed to start
+
+        with _errors_told("resource"):
+            found = await read_resource(params.uri, self._visible(), self._calls(ctx))
+        if found is None:
+            known = ", ".join(resource.uri for resource in RESOURCES)
+            raise MCPError(types.INVALID_PARAMS, f"Unknown resource. This server has: {known}.", {"uri": params.uri})
+        return found
+
+    def _calls(self, ctx: Context) -> Call:
+        async def call(tool: str, arguments: dict[str, Any]) -> Any:
+            return await self._call(ctx, tool, arguments)
+
+        return call
+
+
+@contextmanager
+def _errors_told(what: str) -> Generator[None]:
+    """Errors of ours as errors of the protocol."""
+    try:
+        yield
+    except InvalidArguments as error:
+        raise MCPError(types.INVALID_PARAMS, str(error)) from None
+    except CamsMcpError as error:
+        raise MCPError(types.INTERNAL_ERROR, str(error)) from None
+    except MCPError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a defect of ours must not take the client's session down
+        # Not the error's text: it could repeat what CAMS said. The frames are enough to find it.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s failed with %s\n%s", what, type(error).__name__, frames)  # noqa: TRY400
+        told = f"cams-mcp itself failed ({type(error).__name__}). Please report it with the server's log."
+        raise MCPError(types.INTERNAL_ERROR, told) from None

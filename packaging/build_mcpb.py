@@ -1,0 +1,168 @@
+"""Build the bundle for Claude Desktop: python packaging/build_mcpb.py [FOLDER]. It is written to dist/ by default.
+
+An MCPB file is a zip with a manifest. With the server type `uv` the client brings Python and installs the dependencies
+of the pyproject.toml inside; the package itself is in the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "cams_mcp"
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ENTRY_POINT = "main.py"
+WHEN = (2026, 1, 1, 0, 0, 0)
+"""The time of every file in the zip: the same sources make the same bundle."""
+
+MAIN = '''\
+"""Starts cams-mcp for a client that keeps its settings."""
+
+import os
+
+for name in [name for name in os.environ if name.startswith("CAMS_MCP_")]:
+    # What the user left empty comes as nothing, or as the reference itself.
+    if not os.environ[name].strip() or os.environ[name].startswith("${"):
+        del os.environ[name]
+
+from cams_mcp.cli import main  # noqa: E402
+
+main()
+'''
+
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "access_key_id": (
+        "CAMS_MCP_ACCESS_KEY_ID",
+        {
+            "type": "string",
+            "title": "Access key id",
+            "description": "Of a RAM user that may use CAMS. Left empty: what `aliyun configure` wrote is used.",
+            "sensitive": True,
+        },
+    ),
+    "access_key_secret": (
+        "CAMS_MCP_ACCESS_KEY_SECRET",
+        {"type": "string", "title": "Access key secret", "description": "The secret of this key.", "sensitive": True},
+    ),
+    "region": (
+        "CAMS_MCP_REGION",
+        {
+            "type": "string",
+            "title": "Region",
+            "description": "Of CAMS: its endpoint is cams.REGION.aliyuncs.com.",
+            "default": "ap-southeast-1",
+        },
+    ),
+    "read_only": (
+        "CAMS_MCP_READ_ONLY",
+        {
+            "type": "boolean",
+            "title": "Read only",
+            "description": "Leave out the tools that add people to audiences.",
+            "default": False,
+        },
+    ),
+    "upload_dir": (
+        "CAMS_MCP_UPLOAD_DIR",
+        {
+            "type": "directory",
+            "title": "Upload folder",
+            "description": "Files of people in this folder may be checked and uploaded. Left empty: no files are read.",
+        },
+    ),
+    "sandbox": (
+        "CAMS_MCP_SANDBOX",
+        {
+            "type": "boolean",
+            "title": "Sandbox",
+            "description": "Try everything on a made-up account: nothing leaves this machine, no access key is needed.",
+            "default": False,
+        },
+    ),
+}
+"""The settings a user sees, and the variable that each becomes."""
+
+
+def version() -> str:
+    namespace: dict[str, Any] = {}
+    exec((PACKAGE / "__init__.py").read_text(encoding="utf-8"), namespace)  # noqa: S102 - our own file
+    return str(namespace["__version__"])
+
+
+def manifest() -> dict[str, Any]:
+    stored = json.loads((PACKAGE / "tools.json").read_text(encoding="utf-8"))
+    tools = [*stored["operations"], *stored["files"]]
+    return {
+        "manifest_version": "0.4",
+        "name": PROJECT["name"],
+        "display_name": "Alibaba Cloud CAMS",
+        "version": version(),
+        "description": PROJECT["description"],
+        "author": {"name": PROJECT["authors"][0]["name"], "url": PROJECT["urls"]["Source"]},
+        "repository": {"type": "git", "url": PROJECT["urls"]["Source"]},
+        "documentation": PROJECT["urls"]["Source"],
+        "license": PROJECT["license"],
+        "keywords": PROJECT["keywords"],
+        "server": {
+            "type": "uv",
+            "entry_point": ENTRY_POINT,
+            "mcp_config": {
+                "command": "uv",
+                "args": ["run", "--directory", "${__dirname}", ENTRY_POINT],
+                "env": {variable: f"${{user_config.{name}}}" for name, (variable, _) in SETTINGS.items()},
+            },
+        },
+        "tools": [{"name": tool["name"], "description": tool["title"]} for tool in tools],
+        # Which tools and prompts there are depends on the settings.
+        "tools_generated": True,
+        "prompts_generated": True,
+        "user_config": {name: about | {"required": False} for name, (_, about) in SETTINGS.items()},
+        "compatibility": {
+            "platforms": ["darwin", "win32", "linux"],
+            "runtimes": {"python": PROJECT["requires-python"]},
+        },
+    }
+
+
+def pyproject() -> str:
+    """The dependencies alone: nothing is built on the user's machine."""
+    dependencies = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["xlsx"]]
+    lines = "".join(f"  {json.dumps(dependency)},\n" for dependency in dependencies)
+    return (
+        f'[project]\nname = "{PROJECT["name"]}-bundle"\nversion = "{version()}"\n'
+        f'requires-python = "{PROJECT["requires-python"]}"\ndependencies = [\n{lines}]\n\n[tool.uv]\npackage = false\n'
+    )
+
+
+def files() -> dict[str, bytes]:
+    """What is in the bundle, by path."""
+    sources = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    own = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(sources)}
+    made = {
+        "manifest.json": json.dumps(manifest(), indent=2, ensure_ascii=False) + "\n",
+        "pyproject.toml": pyproject(),
+        ENTRY_POINT: MAIN,
+    }
+    texts = {name: (ROOT / name).read_bytes() for name in ("README.md", "LICENSE")}
+    return {name: text.encode() for name, text in made.items()} | texts | own
+
+
+def build(folder: Path) -> Path:
+    """Write the bundle into `folder`; gives its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = folder / f"{PROJECT['name']}-{version()}.mcpb"
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files().items():
+            entry = zipfile.ZipInfo(name, WHEN)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return bundle
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))  # noqa: T201
