@@ -1,11 +1,12 @@
 """Users a second from a CSV file to the wire: an upload of ours beside the official SDK's largest calls.
 
-Run: python benchmarks/upload.py [USERS] [--memory]. Both send the same people, in calls of up to 10,000, to the same
-recording server in a process of its own; rounds alternate, and the ratio is what counts. The SDK puts people into the
-address, so the server takes addresses of any length. Ours does all that an upload does: it checks the file, drops
-duplicates, enters every batch into the journal, and cuts batches at a megabyte.
+Run: python benchmarks/upload.py [USERS] [--memory | --sandbox]. Both send the same people, in calls of up to 10,000,
+to the same recording server in a process of its own; rounds alternate, and the ratio is what counts. The SDK puts
+people into the address, so the server takes addresses of any length. Ours does all that an upload does: it checks the
+file, drops duplicates, enters every batch into the journal, and cuts batches at a megabyte.
 
---memory instead prints the peak resident memory of an upload of 100,000 and of 5,000,000 rows.
+--memory instead prints the peak resident memory of `cams-mcp upload` with 100,000 and with 5,000,000 rows. --sandbox
+instead sends them through the HTTP sandbox, which reads every one of them, and checks that all arrived.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import multiprocessing
-import resource
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +24,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import anyio
+
+from cams_mcp.confirmation import Caller
 
 TARGET = {
     "cust_space_id": "cams-msgr0001",
@@ -42,7 +46,7 @@ async def _record(pipe: Connection) -> None:
         while True:
             try:
                 head = await reader.readuntil(b"\r\n\r\n")
-            except asyncio.IncompleteReadError:
+            except (asyncio.IncompleteReadError, asyncio.CancelledError):
                 break
             _, _, rest = head.lower().partition(b"content-length:")
             body = await reader.readexactly(int(rest.partition(b"\r\n")[0] or 0))
@@ -76,8 +80,7 @@ def write_csv(path: Path, people: int) -> None:
 
 def ours(path: Path, port: int, state: Path) -> None:
     """What `cams-mcp upload --yes` does, without its progress bar."""
-    from cams_mcp.arguments import parse_arguments  # noqa: PLC0415 - measured as memory, too
-    from cams_mcp.confirmation import Caller  # noqa: PLC0415
+    from cams_mcp.arguments import parse_arguments  # noqa: PLC0415 - the server's process needs none of it
     from cams_mcp.settings import Settings  # noqa: PLC0415
     from cams_mcp.upload.folders import Folders  # noqa: PLC0415
     from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE  # noqa: PLC0415
@@ -127,12 +130,6 @@ def theirs(path: Path, port: int) -> None:
         send(last=True)
 
 
-def peak_memory(path: Path, port: int, state: Path, pipe: Connection) -> None:
-    """The peak resident memory, in MB, of a process that uploads a file."""
-    ours(path, port, state)
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
 def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
     """Print the table of rates."""
     path = directory / "people.csv"
@@ -147,7 +144,7 @@ def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
             else:
                 ours(path, port, directory / f"state{turn}")
             taken.append(people / (time.perf_counter() - began))
-            pipe.send(True)
+            pipe.send("count")
             arrived, requests, size = pipe.recv()
             assert arrived == people, f"{name}: {arrived:,} of {people:,} people arrived"
             sizes[name] = requests, size
@@ -162,17 +159,58 @@ def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
 
 def memory(directory: Path, port: int) -> None:
     """Print the table of peak memory."""
-    print("| rows | peak resident memory |")
-    print("|---|---|")
-    context = multiprocessing.get_context("spawn")  # a fork would count what this process holds
+    print("| rows | peak resident memory | seconds |")
+    print("|---|---|---|")
     for rows in (100_000, 5_000_000):
         path = directory / f"{rows}.csv"
         write_csv(path, rows)
-        receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=peak_memory, args=(path, port, directory / f"state{rows}", sender))
-        child.start()
-        print(f"| {rows:,} | {receiver.recv():.0f} MB |", flush=True)
-        child.join()
+        names = ("--space", "--page", "--ad-account", "--audience")
+        ids = [part for pair in zip(names, TARGET.values(), strict=True) for part in pair]
+        began = time.perf_counter()
+        with subprocess.Popen(
+            [
+                *(sys.executable, "-m", "cams_mcp", "upload", str(path), "--yes", *ids),
+                *("--endpoint", f"http://127.0.0.1:{port}", "--access-key-id", "sandbox-id"),
+                *("--access-key-secret", "sandbox-secret", "--state-dir", str(directory / "state")),
+            ],
+            stdout=subprocess.DEVNULL,
+        ) as upload:
+            _, status, usage = os.wait4(upload.pid, 0)
+            upload.returncode = os.waitstatus_to_exitcode(status)
+        assert upload.returncode == 0
+        seconds = time.perf_counter() - began
+        print(f"| {rows:,} | {usage.ru_maxrss / 1024:.0f} MB | {seconds:.1f} |", flush=True)
+
+
+def through_sandbox(people: int, directory: Path) -> None:
+    """Print how long an upload to the sandbox took."""
+    write_csv(directory / "people.csv", people)
+    command = [sys.executable, "-m", "cams_mcp", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sandbox:
+        try:
+            assert sandbox.stderr is not None
+            ready = next(line for line in sandbox.stderr if "http://" in line)
+            port = int(ready.strip().rpartition(":")[2])
+            before = anyio.run(tokens, port)
+            began = time.perf_counter()
+            ours(directory / "people.csv", port, directory / "state")
+            seconds = time.perf_counter() - began
+            arrived = anyio.run(tokens, port) - before
+            assert arrived == people, f"{arrived:,} of {people:,} people arrived"
+        finally:
+            sandbox.terminate()
+    print(f"{arrived:,} people through the HTTP sandbox in {seconds:.1f} s, every one of them arrived.")
+
+
+async def tokens(port: int) -> int:
+    """How many people the audience has."""
+    from cams_mcp.settings import Settings  # noqa: PLC0415
+
+    keys = {"access_key_id": "sandbox-id", "access_key_secret": "sandbox-secret"}
+    async with Settings(endpoint=f"http://127.0.0.1:{port}", **keys).open() as toolbox:
+        wanted = {name: TARGET[name] for name in ("cust_space_id", "page_id", "custom_audience_id")}
+        outcome = await toolbox.call("list_custom_audience", wanted, Caller())
+        return outcome.content["data"][0]["token_total"]
 
 
 def main(arguments: list[str]) -> None:
@@ -186,9 +224,11 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         if "--memory" in arguments:
             memory(Path(directory), port)
+        elif "--sandbox" in arguments:
+            through_sandbox(numbers[0] if numbers else 1_000_000, Path(directory))
         else:
-            compare(numbers[0] if numbers else 1_000_000, Path(directory), port, pipe)
-    pipe.send(False)
+            compare(numbers[0] if numbers else 300_000, Path(directory), port, pipe)
+    pipe.send("")
     server.join()
 
 

@@ -24,7 +24,7 @@ from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, 
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
 from cams_mcp.policy import Policy, Service
-from cams_mcp.store import Store, Write
+from cams_mcp.store import BaseStore, Write
 
 APPROVAL_SECONDS = 600.0
 
@@ -42,7 +42,7 @@ class Guard:
         policy: what the operator allows.
     """
 
-    def __init__(self, service: Service, store: Store, policy: Policy | None = None) -> None:
+    def __init__(self, service: Service, store: BaseStore, policy: Policy | None = None) -> None:
         self._service = service
         self._store = store
         self._policy = policy or Policy()

@@ -84,10 +84,10 @@ class Page(Strict):
     """Paging of the operations that take a `Page` object."""
 
     size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    index: Annotated[int, Field(ge=1, description="Page number, from 1.")] = 1
+    index: Annotated[int, Field(ge=1, description="Page number.")] = 1
 
 
-PageArgument = Annotated[Page, NESTED, Field(description="Which rows.")]
+PageArgument = Annotated[Page, NESTED, Field(description="Paging.")]
 
 
 class Request(Strict):
@@ -97,11 +97,7 @@ class Request(Strict):
     """Wire names of the parameters that belong in the form body instead of the query."""
 
     def parameters(self) -> dict[str, str]:
-        """The operation's parameters by wire name, as text.
-
-        Booleans are `true`/`false`, nested values compact JSON, absent values left out (wire protocol of the official
-        SDK, but for its Python spelling of booleans).
-        """
+        """By wire name, as text: `true`/`false` (not as the official SDK), nested values as JSON, no absent ones."""
         dumped = self.model_dump(by_alias=True, exclude_none=True)
         return {name: _as_text(value) for name, value in dumped.items()}
 
@@ -193,12 +189,14 @@ class Listing(Response):
     total: Annotated[int | None, Field(description="Rows over all pages.")] = None
     has_more: Annotated[bool, Field(description="More pages follow.")] = False
     next_index: Annotated[int | None, Field(description="Index of the next page.")] = None
+    next_size: Annotated[int | None, Field(description="Its size, if it must be another.")] = None
+    note: Annotated[str | None, Field(description="How to get rows that were cut.")] = None
 
     def paged(self, request: Request) -> Self:
         """Fill in what a caller needs to go on: whether more follows and at which index.
 
-        A service may answer shorter pages than asked for, by gaps or by a size limit of its own. Neither ends the
-        listing early: a short page, or rows where none should be left, mean that more may follow.
+        Pages may be shorter than asked for, by gaps or by a limit of the service. Neither ends the listing early: a
+        short page, or rows where none should be left, mean that more may follow.
         """
         size, index = request.window()
         rows = len(cast("list[object]", getattr(self, "data", [])))

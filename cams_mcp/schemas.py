@@ -34,6 +34,11 @@ def output_schema(model: type[Response]) -> Schema:
     return schema | ({"required": always} if always else {})
 
 
+def described_output(model: type[Response]) -> Schema:
+    """The same with every description, for the documentation."""
+    return _flat(model, words=True)
+
+
 def _without_descriptions(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_descriptions(item) for item in cast("list[Any]", schema)]
@@ -45,10 +50,17 @@ def _without_descriptions(schema: Any) -> Any:
     return plain
 
 
-def _flat(model: type[Request | Response]) -> Schema:
+def described_input(model: type[Request]) -> Schema:
+    """The schema of a tool's arguments with every description, for the documentation."""
+    return _flat(model, words=True)
+
+
+def _flat(model: type[Request | Response], *, words: bool = False) -> Schema:
     raw = model.model_json_schema(by_alias=False)
     raw.pop("description", None)
-    return _flatten(raw, raw.pop("$defs", {}))
+    definitions = raw.pop("$defs", {})
+    # The field that holds a nested object describes it; its own words are for the documentation.
+    return _flatten(raw, definitions if words else _without_descriptions(definitions))
 
 
 def _flatten(node: Any, definitions: Schema) -> Any:
@@ -58,8 +70,7 @@ def _flatten(node: Any, definitions: Schema) -> Any:
         return node
     schema = dict(cast("Schema", node))
     if "$ref" in schema:
-        # The field that holds a nested object describes it; its own words are for the documentation.
-        target = _without_descriptions(definitions[schema.pop("$ref").rpartition("/")[2]])
+        target = dict(definitions[schema.pop("$ref").rpartition("/")[2]])
         target.pop("additionalProperties", None)
         schema = target | schema
     if "anyOf" in schema:

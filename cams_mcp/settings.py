@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cams_mcp.guard import Guard
     from cams_mcp.policy import Policy
     from cams_mcp.sandbox import Faults
-    from cams_mcp.store import Store
+    from cams_mcp.store import BaseStore
     from cams_mcp.tools import Outcome, Toolbox
     from cams_mcp.upload.service import OpenFile, Uploads
 
@@ -57,9 +57,11 @@ class Settings:
     max_users_per_day: int | None = None
     allow_audience: tuple[str, ...] = ()
     state_dir: Path | None = None
+    store_url: str = field(default="sqlite", repr=False)
     upload_dirs: tuple[Path, ...] = ()
     batch_bytes: int = 1_000_000
     read_only: bool = False
+    result_tokens: int = 20_000
 
     def __post_init__(self) -> None:
         self.address  # noqa: B018 - checks
@@ -72,6 +74,8 @@ class Settings:
             raise ConfigurationError("--fault works on the sandbox only.", hint="Add --sandbox, or leave --fault out.")
         if self.faults:
             self._faults()
+        if self.store_url != "sqlite":
+            self._check_store_url()
 
     @property
     def address(self) -> Endpoint:
@@ -92,13 +96,27 @@ class Settings:
             audiences=frozenset(self.allow_audience),
         )
 
-    def store(self) -> Store:
-        """The record of approvals and writes; the embedded sandbox forgets its writes, and so does its record."""
-        from cams_mcp.store import Store  # noqa: PLC0415 - only writes need it
+    @property
+    def in_memory(self) -> bool:
+        """Whether the record dies with the process: the embedded sandbox forgets its writes, and so does its record."""
+        return self.sandbox and self.state_dir is None and self.store_url == "sqlite"
 
-        if self.sandbox and self.state_dir is None:
-            return Store(None)
-        return Store(self.state_dir or default_state_dir())
+    def store(self) -> BaseStore:
+        """The record of approvals and writes.
+
+        Raises:
+            ConfigurationError: its library is not installed.
+        """
+        from cams_mcp.store import open_store  # noqa: PLC0415 - only writes need it
+
+        return open_store(self.store_url, None if self.in_memory else self.state_dir or default_state_dir())
+
+    def _check_store_url(self) -> None:
+        from cams_mcp.store.address import check_store_url  # noqa: PLC0415 - not always wanted
+
+        check_store_url(self.store_url)
+        if self.state_dir is not None:
+            raise ConfigurationError("--store and --state-dir are two places for one record: give one.")
 
     def credentials(self) -> CredentialSource:
         """Where the access key comes from."""
@@ -147,7 +165,8 @@ class Settings:
                     from cams_mcp.upload.folders import Folders  # noqa: PLC0415 - not always wanted
 
                     uploads = self.uploads(Folders.of(self.upload_dirs).open, client, guard, store)
-                yield Toolbox(OPERATIONS, client, guard, uploads, read_only=self.read_only)
+                how: dict[str, Any] = {"read_only": self.read_only, "result_tokens": self.result_tokens}
+                yield Toolbox(OPERATIONS, client, guard, uploads, **how)
         finally:
             store.close()
 
@@ -163,7 +182,7 @@ class Settings:
         finally:
             store.close()
 
-    def uploads(self, open_file: OpenFile, client: CamsClient, guard: Guard, store: Store, **more: Any) -> Uploads:
+    def uploads(self, open_file: OpenFile, client: CamsClient, guard: Guard, store: BaseStore, **more: Any) -> Uploads:
         """The file tools over these collaborators; `more` goes to `Uploads`."""
         from cams_mcp.upload.runner import Limits  # noqa: PLC0415 - not always wanted
         from cams_mcp.upload.service import Uploads  # noqa: PLC0415

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mcp_types as types
 
 from cams_mcp.arguments import parse_arguments
+from cams_mcp.budget import RESULT_TOKENS, as_text, fit
 from cams_mcp.confirmation import Answered, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.guard import Guard
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 TOKEN_ARGUMENT = "confirmation_token"  # noqa: S105 - an argument's name
 _TOKEN_SPELLINGS = (TOKEN_ARGUMENT, "ConfirmationToken")
 
-_WRITE_INPUT: Schema = {
+WRITE_INPUT: Schema = {
     TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user said yes. Never invent it."}
 }
-_WRITE_OUTPUT: Schema = {
+WRITE_OUTPUT: Schema = {
     "status": {"type": "string", "enum": ["sent", "stopped", "confirmation_required"]},
     "preview": {"type": "string", "description": "Show it to the user word for word."},
     TOKEN_ARGUMENT: {"type": "string"},
-    "next": {"type": "string", "description": "What to do now."},
+    "next": {"type": "string"},
 }
 
 NEXT_AFTER_PREVIEW = (
@@ -49,7 +49,7 @@ class Outcome:
     @property
     def text(self) -> str:
         """The same as compact JSON."""
-        return json.dumps(self.content, ensure_ascii=False, separators=(",", ":"))
+        return as_text(self.content)
 
 
 Run = Callable[..., Awaitable["Response | Question | Preview"]]
@@ -65,6 +65,7 @@ class Toolbox:
         guard: lets writes out.
         uploads: runs the file tools; None leaves them out.
         read_only: leave out all that write, and the file tools.
+        result_tokens: the most that a list may take of an assistant's context, about; the rest is for another call.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Toolbox:
         uploads: Uploads | None = None,
         *,
         read_only: bool = False,
+        result_tokens: int = RESULT_TOKENS,
     ) -> None:
+        self._result_tokens = result_tokens
         self._tools: dict[str, tuple[AnyTool, Run]] = {}
         for operation in operations:
             run = partial(guard.submit if operation.writes else _call_and_page(service), operation)
@@ -101,13 +104,16 @@ class Toolbox:
         given, more, how = dict(arguments), [], {}
         if tool.writes:
             more, how = [TOKEN_ARGUMENT], {"token": _take_token(name, given), "answered": answered}
-        outcome = await run(parse_arguments(tool, given, more), caller, **how)
+        request = parse_arguments(tool, given, more)
+        outcome = await run(request, caller, **how)
         match outcome:
             case Question():
                 return outcome
             case Preview(text, fresh):
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
                 return Outcome(content | {"next": NEXT_AFTER_PREVIEW})
+            case Listing():
+                return Outcome(fit(outcome.result(), request, self._result_tokens))
             case _:
                 return Outcome(({"status": outcome.status} if tool.writes else {}) | outcome.result())
 
@@ -136,8 +142,8 @@ def make_tool(operation: AnyTool) -> types.Tool:
     writes = operation.writes
     given, result = input_schema(request), output_schema(operation.response)
     if writes:
-        given = given | {"properties": given["properties"] | _WRITE_INPUT}
-        result = result | {"properties": _WRITE_OUTPUT | result["properties"], "required": ["status"]}
+        given = given | {"properties": given["properties"] | WRITE_INPUT}
+        result = result | {"properties": WRITE_OUTPUT | result["properties"], "required": ["status"]}
     return types.Tool(
         name=operation.name,
         title=operation.title,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+from support_redis import MISSING, REDIS, RedisServer
 
 from cams_mcp.sandbox import Sandbox
 
@@ -16,6 +17,21 @@ def anyio_backend() -> str:
 @pytest.fixture
 def sandbox() -> Sandbox:
     return Sandbox()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer]:
+    if REDIS is None:
+        pytest.skip(MISSING)
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> RedisServer:
+    """An empty Redis."""
+    redis_server.forget()
+    return redis_server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,28 +5,31 @@ Run: python tests/generate.py. `test_docs.py` fails while a part is not what thi
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cams_mcp import __version__, catalog, errors
+from cams_mcp import __version__, catalog
 from cams_mcp.cli import cli
 from cams_mcp.cli.clients import CLIENTS, Client, Server
 from cams_mcp.cli.ram_policy import ram_policy
+from cams_mcp.resources import errors_reference, reference
 from cams_mcp.sandbox import FAULTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+CHINESE_README = ROOT / "README.zh-CN.md"
+REFERENCE_DOC = ROOT / "docs" / "reference.md"
 SERVER_JSON = ROOT / "server.json"
 CLIENTS_DOC = ROOT / "docs" / "clients.md"
 DIAGNOSIS_DOC = ROOT / "docs" / "diagnosis.md"
 
-SECRETS = {"access_key_secret", "security_token"}
+SECRETS = {"access_key_secret", "security_token", "store_url"}
 NOT_FOR_PACKAGES = {
     "transport",
     "host",
@@ -41,6 +44,8 @@ NOT_FOR_PACKAGES = {
     "max_body",
     "max_sessions",
     "session_idle",
+    "workers",
+    "legacy_sessions",
     "grace",
     "calls_at_once",
     "calls_per_minute",
@@ -48,9 +53,27 @@ NOT_FOR_PACKAGES = {
 """A client that runs the package speaks stdio."""
 
 
+CHINESE = {
+    "Tool": "工具",
+    "What it does": "功能",
+    "Required arguments": "必填参数",
+    "Option": "选项",
+    "Environment variable": "环境变量",
+    "Default": "默认值",
+    "Meaning": "含义",
+    "Kind": "类型",
+    "When": "何时出现",
+    "Code of CAMS": "CAMS 错误码",
+    "What to do": "如何处理",
+    "Fault": "故障",
+    "The sandbox": "沙箱的行为",
+}
+"""Headings of tables. The cells are the program's own words, which it says in English."""
+
+
 def tools_table() -> str:
     rows = []
-    for tool in catalog.list_tools():
+    for tool in catalog.list_tools(uploads=True):
         required = [f"`{name}`" for name in tool.input_schema.get("required", [])]
         rows.append((f"`{tool.name}`", _first_sentence(tool.description or ""), ", ".join(required) or "none"))
     return _table(("Tool", "What it does", "Required arguments"), rows)
@@ -63,15 +86,6 @@ def options_table() -> str:
         names = " / ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
         rows.append((names, f"`{option.envvar}`", default, option.help or ""))
     return _table(("Option", "Environment variable", "Default", "Meaning"), rows)
-
-
-def errors_table() -> str:
-    classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.CamsMcpError)]
-    leaves = [kind for kind in classes if kind not in (errors.CamsMcpError, errors.CamsError)]
-    leaves.sort(key=lambda kind: inspect.getsourcelines(kind)[1])
-    rows = [(f"`{kind.__name__}`", _first_sentence(inspect.getdoc(kind) or "")) for kind in leaves]
-    codes = [(f"`{code}`", hint) for code, hint in errors.HINTS.items()]
-    return f"{_table(('Kind', 'When'), rows)}\n\n{_table(('Code of CAMS', 'What to do'), codes)}"
 
 
 def faults_table() -> str:
@@ -100,9 +114,30 @@ def server_json() -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def tables() -> dict[str, str]:
+    return {"tools": tools_table(), "options": options_table(), "errors": errors_reference(), "faults": faults_table()}
+
+
 def readme() -> str:
-    parts = {"tools": tools_table(), "options": options_table(), "errors": errors_table(), "faults": faults_table()}
-    return _filled(README, parts)
+    return _filled(README, tables())
+
+
+def chinese_readme() -> str:
+    """README.zh-CN.md: the same tables under Chinese headings."""
+    return _filled(CHINESE_README, {name: _with_chinese_head(table) for name, table in tables().items()})
+
+
+def _with_chinese_head(table: str) -> str:
+    lines = table.splitlines()
+    for number, (line, below) in enumerate(pairwise(lines)):
+        if below.startswith("| --- "):
+            lines[number] = f"| {' | '.join(CHINESE[cell.strip()] for cell in line.strip('|').split('|'))} |"
+    return "\n".join(lines)
+
+
+def reference_doc() -> str:
+    """docs/reference.md: what an assistant reads as `cams://reference`, of all tools."""
+    return reference([tool.name for tool in catalog.list_tools(uploads=True)])
 
 
 def clients_doc() -> str:
@@ -149,6 +184,8 @@ def generated() -> dict[Path, str]:
     return {
         catalog.SNAPSHOT: catalog.render(),
         README: readme(),
+        CHINESE_README: chinese_readme(),
+        REFERENCE_DOC: reference_doc(),
         SERVER_JSON: server_json(),
         CLIENTS_DOC: clients_doc(),
         DIAGNOSIS_DOC: diagnosis_doc(),

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("test_guard.py", "test_store.py", "test_guard_machine.py")
+TESTS = ("test_guard.py", "test_store.py", "test_store_redis.py", "test_guard_machine.py")
 SECONDS = 180
 
 MUTATIONS: dict[str, tuple[str, str, str]] = {
@@ -32,9 +32,9 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "anyio.CancelScope()",
     ),
     "a no leaves the approval open": (
-        "store/sqlite.py",
-        'database.execute("DELETE FROM approvals WHERE token_hash = ?", (token_hash(token),))\n            self._append(',
-        "self._append(",
+        "store/base.py",
+        "step.take_approval(token_hash(token))\n            _append(",
+        "_append(",
     ),
     "a no is not recorded": ("guard.py", "await self._decline(write, channel, approval, message)", "pass"),
     "a hang-up is not recorded": (
@@ -45,8 +45,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The approval
     "an approval is good twice": (
         "store/sqlite.py",
-        'database.execute("DELETE FROM approvals WHERE token_hash = ?", (token_hash(token),))\n        if',
-        "if",
+        'self._execute("DELETE FROM approvals WHERE token_hash = ?", (key,))\n',
+        "\n",
+    ),
+    "an approval is good twice in Redis": (
+        "store/redis.py",
+        "self._forget(key)\n        return Approval",
+        "return Approval",
     ),
     "an approval fits any request": (
         "store/records.py",
@@ -57,9 +62,9 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "an approval never expires": ("store/records.py", "self.issued <= now < self.expires", "self.issued <= now"),
     "an approval from the future": ("store/records.py", "self.issued <= now < self.expires", "now < self.expires"),
     "a made-up token is good": (
-        "store/sqlite.py",
-        "if row is None:\n            return no_approval()",
-        "if row is None:\n            return None",
+        "store/base.py",
+        "if approval is None:\n        return no_approval()",
+        "if approval is None:\n        return None",
     ),
     "the list may go out meanwhile": ("store/records.py", "if last_write > self.seen_write:", "if False:"),
     "the question is older than the approval": (
@@ -102,8 +107,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "the day's limit only after asking": ("guard.py", "self._store.check_limit(write, policy.users_per_day)", "None"),
     "the day's limit only before asking": (
-        "store/sqlite.py",
-        "problem = problem or over_limit(write, self._users_of_the_day(database, write.audience), users_per_day)",
+        "store/base.py",
+        "problem = problem or over_limit(write, _users_of_the_day(step, write.audience), users_per_day)",
         "pass",
     ),
     "one user more a day": (
@@ -122,7 +127,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "pass",
     ),
     # Repetitions
-    "off repeats": ("store/sqlite.py", "problem = held(earlier) if earlier is not None else None", "problem = None"),
+    "off repeats": ("store/base.py", "problem = held(earlier) if earlier is not None else None", "problem = None"),
     "the question does not tell of a repetition": ("guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
     "a repetition is told for ever": (
         "store/sqlite.py",
@@ -141,11 +146,23 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     # The record
     "sent without an entry in the ledger": (
-        "store/sqlite.py",
-        "return self._enter(database, write, channel)",
-        "return 0",
+        "store/base.py",
+        "number = step.enter(write.list_digest, shown_id(step.salt, write.audience), write.users)",
+        "number = 0",
     ),
-    "approved is not recorded": ("store/sqlite.py", 'self._append(database, "approved", write, channel)\n', "\n"),
+    "approved is not recorded": ("store/base.py", '_append(step, "approved", write, channel)\n', "\n"),
+    "Redis does not look whether a read has changed": (
+        "store/redis_database.py",
+        "self._pipe.watch(PREFIX + key)",
+        "self._pipe.watch(PREFIX + SALT)",
+    ),
+    "Redis repeats a step whose answer was lost": (
+        "store/redis_database.py",
+        "if isinstance(error.__context__, RedisError | OSError):",
+        "if False:",
+    ),
+    "Redis takes what was just issued for the future's": ("store/redis.py", "if float(issued) > time", "if True"),
+    "refused writes count in Redis": ("store/redis.py", 'if outcome == "refused":', "if False:"),
     "an ambiguous write is recorded as sent": ("guard.py", 'outcome: Outcome = "unknown"', 'outcome: Outcome = "sent"'),
     "the outcome is not recorded": (
         "guard.py",
@@ -219,7 +236,9 @@ def survives(name: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for part in ("cams_mcp", "tests"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", ".venvs", "node_modules")
+            )
         shutil.copy(ROOT / "pyproject.toml", copy)
         path = copy / "cams_mcp" / file
         text = path.read_text(encoding="utf-8")

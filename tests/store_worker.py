@@ -1,11 +1,11 @@
-"""A process that writes to a store: DIRECTORY NAME TIMES. Waits for a line, so that several begin at once."""
+"""A process that writes to a store: DIRECTORY-OR-URL NAME TIMES. Waits for a line, so that several begin at once."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from cams_mcp.store import Store, Write
+from cams_mcp.store import Store, Write, open_store
 
 
 def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019000000", users: int = 1) -> Write:
@@ -21,10 +21,10 @@ def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019
     )
 
 
-def work(directory: Path, name: str, times: int) -> None:
+def work(place: str, name: str, times: int) -> None:
     print("ready", flush=True)  # noqa: T201 - whoever started it waits for this
     sys.stdin.readline()
-    store = Store(directory)
+    store = open_store(place, None) if "://" in place else Store(Path(place))
     for number in range(times):
         write = a_write(f"{name}-{number}", f"{name}-{number}", name)
         started = store.begin(write, "token", store.issue(write, "token", 600))
@@ -33,4 +33,4 @@ def work(directory: Path, name: str, times: int) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    work(sys.argv[1], sys.argv[2], int(sys.argv[3]))

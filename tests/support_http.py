@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,14 +138,14 @@ async def http_server(
     verifier: TokenVerifier | None,
     *,
     store: Store | None = None,
-    tools: Tools | None = None,
+    around: Callable[[Tools], Tools] = lambda tools: tools,
     health: Health | None = None,
     resource_url: str = "http://127.0.0.1/mcp",
     **settings: Any,
 ) -> AsyncGenerator[str]:
-    """The URL of a server over `sandbox`, or over `tools`, that asks for what `verifier` takes."""
+    """The URL of a server over `sandbox` that asks for what `verifier` takes."""
     async with client_of(sandbox) as service:
-        toolbox = tools or Toolbox(OPERATIONS, service, Guard(service, store or Store(None)))
+        toolbox = around(Toolbox(OPERATIONS, service, Guard(service, store or Store(None))))
         definitions = [make_tool(operation) for operation in OPERATIONS]
         writing = tools_that_write(definitions)
         server = create_server(definitions, Draining(toolbox, writing), *([current_access] if verifier else []))

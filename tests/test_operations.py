@@ -324,6 +324,7 @@ def test_every_response_element_is_in_the_output_schema_with_its_type_and_no_oth
     expected = {snake(name): kind for name, kind in ENVELOPE.items()}
     if action.startswith("List"):
         expected |= {"total": "integer", "data": "array", "has_more": "boolean", "next_index": "integer"}
+        expected |= {"next_size": "integer", "note": "string"}
         row = {name: node["type"] for name, node in properties["data"]["items"]["properties"].items()}
         assert row == {snake(name): kind for name, kind in ROWS[action].items()}
     assert {name: node["type"] for name, node in properties.items()} == expected

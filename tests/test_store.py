@@ -19,11 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_worker import a_write
 from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, mcp_client, text_of, yes
+from support_redis import RedisServer
 
 import cams_mcp
 from cams_mcp.errors import NotConfirmed, StoreError
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.store import FILE_NAME, Store
+from cams_mcp.store import FILE_NAME, BaseStore, Store
+from cams_mcp.store.redis import RedisStore
 
 START = 1_800_000_000.0
 DAY = 86_400.0
@@ -40,7 +42,7 @@ class Clock:
         return self.time
 
 
-def events(store: Store) -> list[str]:
+def events(store: BaseStore) -> list[str]:
     return [entry["event"] for entry in store.audit()]
 
 
@@ -49,8 +51,24 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], BaseStore]:
+    """Opens the same record once more: that of a process, or of a host."""
+    if request.param == "sqlite":
+        return lambda: Store(tmp_path / "state", clock)
+    server: RedisServer = request.getfixturevalue("redis")
+    return lambda: RedisStore(server.url, clock)
+
+
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+def store(open_store: Callable[[], BaseStore]) -> Iterator[BaseStore]:
+    """A store of each kind in turn."""
+    with closing(open_store()) as store:
+        yield store
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
     with closing(Store(tmp_path / "state", clock)) as store:
         yield store
 
@@ -58,7 +76,7 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 # What voids an approval
 
 
-def test_an_approval_is_good_once(store: Store) -> None:
+def test_an_approval_is_good_once(store: BaseStore) -> None:
     token = store.issue(a_write(), "token", 600)
     store.begin(a_write(), "token", token)
 
@@ -68,7 +86,7 @@ def test_an_approval_is_good_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "never-issued", "x" * 100_000, "\x00", "' OR 1=1 --", "\u4e2d"])
-def test_a_token_that_was_never_issued_opens_nothing(store: Store, token: str) -> None:
+def test_a_token_that_was_never_issued_opens_nothing(store: BaseStore, token: str) -> None:
     store.issue(a_write(), "token", 600)
 
     with pytest.raises(NotConfirmed):
@@ -79,7 +97,7 @@ def test_a_token_that_was_never_issued_opens_nothing(store: Store, token: str) -
     ("later", "good"), [(0.0, True), (599.9, True), (600.0, False), (1e9, False), (-0.1, False), (-1e9, False)]
 )
 def test_an_approval_holds_from_its_issue_until_it_expires(
-    store: Store, clock: Clock, later: float, good: bool
+    store: BaseStore, clock: Clock, later: float, good: bool
 ) -> None:
     token = store.issue(a_write(), "token", 600)
     clock.time += later
@@ -92,7 +110,7 @@ def test_an_approval_holds_from_its_issue_until_it_expires(
 
 
 def test_an_approval_from_before_the_clock_was_set_back_stays_void_when_the_clock_comes_round_again(
-    store: Store, clock: Clock
+    store: BaseStore, clock: Clock
 ) -> None:
     token = store.issue(a_write(), "token", 600)
     clock.time -= 3600
@@ -105,7 +123,7 @@ def test_an_approval_from_before_the_clock_was_set_back_stays_void_when_the_cloc
 
 @pytest.mark.parametrize("issued", ["token", "elicitation", "terminal"])
 @pytest.mark.parametrize("spent", ["token", "elicitation", "terminal"])
-def test_an_approval_comes_by_the_channel_it_was_issued_for(store: Store, issued: str, spent: str) -> None:
+def test_an_approval_comes_by_the_channel_it_was_issued_for(store: BaseStore, issued: str, spent: str) -> None:
     token = store.issue(a_write(), issued, 600)
 
     if issued == spent:
@@ -115,7 +133,7 @@ def test_an_approval_comes_by_the_channel_it_was_issued_for(store: Store, issued
             store.begin(a_write(), spent, token)
 
 
-def test_an_approval_is_for_exactly_what_was_shown(store: Store) -> None:
+def test_an_approval_is_for_exactly_what_was_shown(store: BaseStore) -> None:
     token = store.issue(a_write("shown"), "token", 600)
 
     with pytest.raises(NotConfirmed, match="not what was confirmed"):
@@ -123,7 +141,7 @@ def test_an_approval_is_for_exactly_what_was_shown(store: Store) -> None:
 
 
 @pytest.mark.parametrize("misfit", ["binding", "channel", "limit"])
-def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: Store, misfit: str) -> None:
+def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: BaseStore, misfit: str) -> None:
     token = store.issue(a_write(), "token", 600)
     with pytest.raises(NotConfirmed):
         store.begin(
@@ -138,7 +156,7 @@ def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: Store, misfi
     assert "approved" not in events(store)
 
 
-def test_a_decline_withdraws_the_approval(store: Store) -> None:
+def test_a_decline_withdraws_the_approval(store: BaseStore) -> None:
     token = store.issue(a_write(), "token", 600)
     store.decline(a_write(), "token", token, "the user declined")
 
@@ -148,7 +166,7 @@ def test_a_decline_withdraws_the_approval(store: Store) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["sent", "unknown", None])
-def test_an_approval_is_void_once_the_same_list_went_out_another_way(store: Store, outcome: str | None) -> None:
+def test_an_approval_is_void_once_the_same_list_went_out_another_way(store: BaseStore, outcome: str | None) -> None:
     first, second = (store.issue(a_write(), "token", 600) for _ in range(2))
     number = store.begin(a_write(), "token", first)
     if outcome:
@@ -158,14 +176,14 @@ def test_an_approval_is_void_once_the_same_list_went_out_another_way(store: Stor
         store.begin(a_write(), "token", second)
 
 
-def test_an_approval_outlasts_a_refused_attempt_with_the_same_list(store: Store) -> None:
+def test_an_approval_outlasts_a_refused_attempt_with_the_same_list(store: BaseStore) -> None:
     first, second = (store.issue(a_write(), "token", 600) for _ in range(2))
     store.finish(store.begin(a_write(), "token", first), a_write(), "token", "refused", None, "Throttling")
 
     assert store.begin(a_write(), "token", second)
 
 
-def test_calls_without_people_do_not_void_each_other(store: Store) -> None:
+def test_calls_without_people_do_not_void_each_other(store: BaseStore) -> None:
     tokens = [store.issue(a_write(list_digest=""), "token", 600) for _ in range(2)]
 
     assert len({store.begin(a_write(list_digest=""), "token", token) for token in tokens}) == 2
@@ -175,20 +193,20 @@ def test_calls_without_people_do_not_void_each_other(store: Store) -> None:
 # What lasts
 
 
-def test_approvals_ledger_and_trail_survive_reopening(tmp_path: Path, clock: Clock) -> None:
-    with closing(Store(tmp_path, clock)) as store:
+def test_approvals_ledger_and_trail_survive_reopening(open_store: Callable[[], BaseStore]) -> None:
+    with closing(open_store()) as store:
         spent, kept = (store.issue(a_write(binding), "token", 600) for binding in ("one", "two"))
         store.finish(store.begin(a_write("one"), "token", spent), a_write("one"), "token", "refused", "R-1", "Code")
         trail = store.audit()
 
-    with closing(Store(tmp_path, clock)) as store:
+    with closing(open_store()) as store:
         assert store.audit() == trail
         with pytest.raises(NotConfirmed):
             store.begin(a_write("one"), "token", spent)
         assert store.begin(a_write("two"), "token", kept)
 
 
-def test_a_closed_store_opens_again_at_the_next_use(store: Store) -> None:
+def test_a_closed_store_opens_again_at_the_next_use(store: BaseStore) -> None:
     token = store.issue(a_write(), "token", 600)
     store.close()
     store.close()
@@ -196,10 +214,12 @@ def test_a_closed_store_opens_again_at_the_next_use(store: Store) -> None:
     assert store.begin(a_write(), "token", token)
 
 
-def test_digests_are_salted_and_agree_within_one_store_only(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "one")) as store:
+def test_digests_are_salted_and_agree_within_one_store_only(
+    open_store: Callable[[], BaseStore], tmp_path: Path
+) -> None:
+    with closing(open_store()) as store:
         first = store.digest("someone@example.com", {"a": 1, "b": 2})
-    with closing(Store(tmp_path / "one")) as again, closing(Store(tmp_path / "other")) as other:
+    with closing(open_store()) as again, closing(Store(tmp_path / "other")) as other:
         assert again.digest("someone@example.com", {"b": 2, "a": 1}) == first
         assert again.digest("someone@example.com", {"a": 1, "b": 3}) != first
         assert other.digest("someone@example.com", {"a": 1, "b": 2}) != first
@@ -220,8 +240,8 @@ def files_of(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in directory.iterdir())
 
 
-def test_the_file_holds_no_token_but_its_hash(store: Store, tmp_path: Path) -> None:
-    token = store.issue(a_write(), "token", 600)
+def test_the_file_holds_no_token_but_its_hash(sqlite_store: Store, tmp_path: Path) -> None:
+    token = sqlite_store.issue(a_write(), "token", 600)
     found = files_of(tmp_path / "state")
 
     assert token.encode() not in found
@@ -253,20 +273,20 @@ async def test_no_address_is_on_disk_after_a_write(tmp_path: Path, mode: str, ac
 
 
 @pytest.mark.parametrize("place", ["audience", "target", "reason", "request id"])
-def test_an_address_in_place_of_an_id_or_code_is_not_written(store: Store, tmp_path: Path, place: str) -> None:
+def test_an_address_in_place_of_an_id_or_code_is_not_written(sqlite_store: Store, tmp_path: Path, place: str) -> None:
     address = "zoe.recognisable@example.com"
     write = {
         "audience": a_write(audience=address),
         "target": replace(a_write(), target={"page_id": address}),
     }.get(place, a_write())
-    number = store.begin(write, "token", store.issue(write, "token", 600))
+    number = sqlite_store.begin(write, "token", sqlite_store.issue(write, "token", 600))
     request_id = address if place == "request id" else "R-1"
-    store.finish(number, write, "token", "refused", request_id, f"No.{address}" if place == "reason" else "Code")
+    sqlite_store.finish(number, write, "token", "refused", request_id, f"No.{address}" if place == "reason" else "Code")
 
     assert b"recognisable" not in files_of(tmp_path / "state")
 
 
-def test_audiences_that_do_not_look_like_ids_are_still_counted_apart(store: Store) -> None:
+def test_audiences_that_do_not_look_like_ids_are_still_counted_apart(store: BaseStore) -> None:
     store.begin(a_write(audience="an audience", users=5), "off", None)
 
     store.check_limit(a_write(audience="another audience", users=5), 5)
@@ -299,15 +319,17 @@ def test_nobody_else_can_read_the_state(tmp_path: Path) -> None:
         "INSERT INTO audit (id, time, event, entry) VALUES (1, 0, 'sent', '{}') ON CONFLICT (id) DO NOTHING",
     ],
 )
-def test_the_trail_takes_no_change_even_from_a_raw_connection(store: Store, tmp_path: Path, statement: str) -> None:
-    store.record("blocked", a_write(), "token", "a limit")
-    before = store.audit()
+def test_the_trail_takes_no_change_even_from_a_raw_connection(
+    sqlite_store: Store, tmp_path: Path, statement: str
+) -> None:
+    sqlite_store.record("blocked", a_write(), "token", "a limit")
+    before = sqlite_store.audit()
 
     with closing(sqlite3.connect(tmp_path / "state" / FILE_NAME)) as raw:
         with pytest.raises(sqlite3.IntegrityError):
             raw.execute(statement)
         raw.rollback()
-    assert store.audit() == before
+    assert sqlite_store.audit() == before
 
 
 def test_reading_a_trail_that_never_was_makes_no_file(tmp_path: Path) -> None:
@@ -421,13 +443,15 @@ def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path) ->
 
 
 @posix
-def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(store: Store, tmp_path: Path) -> None:
-    token = store.issue(a_write(), "token", 600)
+def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    token = sqlite_store.issue(a_write(), "token", 600)
     for path in (tmp_path / "state").iterdir():
         path.unlink()
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(), "token", token)
+        sqlite_store.begin(a_write(), "token", token)
     with closing(Store(tmp_path / "state")) as auditor:
         assert events(auditor) == ["blocked"]
 
@@ -436,7 +460,7 @@ def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(st
 
 
 @pytest.mark.parametrize(("outcome", "counts"), [("sent", True), ("unknown", True), (None, True), ("refused", False)])
-def test_the_day_counts_what_may_have_arrived(store: Store, outcome: str | None, counts: bool) -> None:
+def test_the_day_counts_what_may_have_arrived(store: BaseStore, outcome: str | None, counts: bool) -> None:
     write = a_write(users=60)
     number = store.begin(write, "off", None, users_per_day=100)
     if outcome:
@@ -452,7 +476,7 @@ def test_the_day_counts_what_may_have_arrived(store: Store, outcome: str | None,
         assert store.begin(write, "off", None, users_per_day=100)
 
 
-def test_the_day_slides(store: Store, clock: Clock) -> None:
+def test_the_day_slides(store: BaseStore, clock: Clock) -> None:
     write = a_write(users=50)
     store.begin(write, "off", None, users_per_day=100)
     clock.time += DAY / 2
@@ -466,7 +490,7 @@ def test_the_day_slides(store: Store, clock: Clock) -> None:
         store.begin(write, "off", None, users_per_day=100)
 
 
-def test_the_day_is_not_lengthened_by_setting_the_clock_back(store: Store, clock: Clock) -> None:
+def test_the_day_is_not_lengthened_by_setting_the_clock_back(store: BaseStore, clock: Clock) -> None:
     store.begin(a_write(users=100), "off", None, users_per_day=100)
     clock.time -= 10 * DAY
 
@@ -474,7 +498,7 @@ def test_the_day_is_not_lengthened_by_setting_the_clock_back(store: Store, clock
         store.begin(a_write(users=1), "off", None, users_per_day=100)
 
 
-def test_the_limit_is_each_audiences_own_and_reached_exactly(store: Store) -> None:
+def test_the_limit_is_each_audiences_own_and_reached_exactly(store: BaseStore) -> None:
     store.begin(a_write(users=100), "off", None, users_per_day=100)
     store.begin(a_write(audience="another", users=100), "off", None, users_per_day=100)
     store.begin(a_write(users=0), "off", None, users_per_day=100)
@@ -484,8 +508,10 @@ def test_the_limit_is_each_audiences_own_and_reached_exactly(store: Store) -> No
     store.check_limit(a_write(users=10_000), None)
 
 
-def test_the_limit_holds_across_stores_on_one_file_whoever_comes_first(tmp_path: Path) -> None:
-    with closing(Store(tmp_path)) as one, closing(Store(tmp_path)) as two, ThreadPoolExecutor(8) as pool:
+def test_the_limit_holds_across_stores_on_one_record_whoever_comes_first(
+    open_store: Callable[[], BaseStore],
+) -> None:
+    with closing(open_store()) as one, closing(open_store()) as two, ThreadPoolExecutor(8) as pool:
 
         def begin(number: int) -> bool:
             try:
@@ -501,7 +527,7 @@ def test_the_limit_holds_across_stores_on_one_file_whoever_comes_first(tmp_path:
 
 
 @pytest.mark.parametrize("outcome", ["sent", "unknown"])
-def test_an_earlier_write_is_told_with_its_time_and_outcome(store: Store, clock: Clock, outcome: str) -> None:
+def test_an_earlier_write_is_told_with_its_time_and_outcome(store: BaseStore, clock: Clock, outcome: str) -> None:
     assert store.earlier("l", DAY) is None
     number = store.begin(a_write(), "off", None)
     clock.time += 5
@@ -513,7 +539,7 @@ def test_an_earlier_write_is_told_with_its_time_and_outcome(store: Store, clock:
     assert store.earlier("another list", DAY) is None
 
 
-def test_a_write_that_never_ended_counts_as_unknown(store: Store) -> None:
+def test_a_write_that_never_ended_counts_as_unknown(store: BaseStore) -> None:
     store.begin(a_write(), "off", None)
 
     told = store.earlier("l", DAY)
@@ -521,7 +547,7 @@ def test_a_write_that_never_ended_counts_as_unknown(store: Store) -> None:
     assert told.outcome == "unknown"
 
 
-def test_a_refused_write_is_no_earlier_one(store: Store, clock: Clock) -> None:
+def test_a_refused_write_is_no_earlier_one(store: BaseStore, clock: Clock) -> None:
     store.finish(store.begin(a_write(), "off", None), a_write(), "off", "sent", None, None)
     clock.time += 5
     store.finish(store.begin(a_write(), "off", None), a_write(), "off", "refused", None, "Throttling")
@@ -531,14 +557,14 @@ def test_a_refused_write_is_no_earlier_one(store: Store, clock: Clock) -> None:
     assert told.started == START
 
 
-def test_an_earlier_write_is_forgotten_after_its_time_only(store: Store, clock: Clock) -> None:
+def test_an_earlier_write_is_forgotten_after_its_time_only(store: BaseStore, clock: Clock) -> None:
     store.begin(a_write(), "off", None)
     for later, known in ((DAY - 1, True), (DAY, False), (-DAY, True)):
         clock.time = START + later
         assert (store.earlier("l", DAY) is not None) is known
 
 
-def test_of_several_earlier_writes_the_last_is_told(store: Store, clock: Clock) -> None:
+def test_of_several_earlier_writes_the_last_is_told(store: BaseStore, clock: Clock) -> None:
     for _ in range(3):
         clock.time += 10
         store.begin(a_write(), "off", None)
@@ -551,10 +577,40 @@ def test_of_several_earlier_writes_the_last_is_told(store: Store, clock: Clock) 
 # Many at once
 
 
-@given(
-    attempts=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=2, max_size=6),
-    bindings=st.lists(st.sampled_from("xyz"), min_size=5, max_size=5),
-)
+ATTEMPTS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=2, max_size=6)
+BINDINGS = st.lists(st.sampled_from("xyz"), min_size=5, max_size=5)
+
+
+def spend_each_once(one: BaseStore, two: BaseStore, attempts: list[list[int]], bindings: list[str]) -> None:
+    """Threads that spend the same approvals through two stores on one record; fails unless each is good once."""
+    writes = [a_write(binding, f"list {number}") for number, binding in enumerate(bindings)]
+    tokens = [(one, two)[number % 2].issue(write, "token", 600) for number, write in enumerate(writes)]
+    won: Counter[int] = Counter()
+    numbers: list[int] = []
+    ready = threading.Barrier(len(attempts))
+
+    def spend(thread: int) -> None:
+        ready.wait(10)
+        for index in attempts[thread]:
+            try:
+                number = (one, two)[thread % 2].begin(writes[index], "token", tokens[index])
+            except NotConfirmed:
+                continue
+            won[index] += 1
+            numbers.append(number)
+
+    with ThreadPoolExecutor(len(attempts)) as pool:
+        list(pool.map(spend, range(len(attempts))))
+
+    tried = {index for thread in attempts for index in thread}
+    assert won == dict.fromkeys(tried, 1)
+    assert len(set(numbers)) == len(tried)
+    trail = Counter(events(one))
+    assert trail["approved"] == len(tried)
+    assert trail["blocked"] == sum(map(len, attempts)) - len(tried)
+
+
+@given(attempts=ATTEMPTS, bindings=BINDINGS)
 @settings(deadline=None, max_examples=25)
 def test_each_approval_is_spent_exactly_once_however_many_try(attempts: list[list[int]], bindings: list[str]) -> None:
     with (
@@ -562,34 +618,10 @@ def test_each_approval_is_spent_exactly_once_however_many_try(attempts: list[lis
         closing(Store(Path(directory))) as one,
         closing(Store(Path(directory))) as two,
     ):
-        writes = [a_write(binding, f"list {number}") for number, binding in enumerate(bindings)]
-        tokens = [(one, two)[number % 2].issue(write, "token", 600) for number, write in enumerate(writes)]
-        won: Counter[int] = Counter()
-        numbers: list[int] = []
-        ready = threading.Barrier(len(attempts))
-
-        def spend(thread: int) -> None:
-            ready.wait(10)
-            for index in attempts[thread]:
-                try:
-                    number = (one, two)[thread % 2].begin(writes[index], "token", tokens[index])
-                except NotConfirmed:
-                    continue
-                won[index] += 1
-                numbers.append(number)
-
-        with ThreadPoolExecutor(len(attempts)) as pool:
-            list(pool.map(spend, range(len(attempts))))
-
-        tried = {index for thread in attempts for index in thread}
-        assert won == dict.fromkeys(tried, 1)
-        assert len(set(numbers)) == len(tried)
-        trail = Counter(events(one))
-        assert trail["approved"] == len(tried)
-        assert trail["blocked"] == sum(map(len, attempts)) - len(tried)
+        spend_each_once(one, two, attempts, bindings)
 
 
-def run_at_once(directory: Path, processes: int, times: int) -> None:
+def run_at_once(directory: Path | str, processes: int, times: int) -> None:
     """Processes that open the store at the same moment; fails if one of them does."""
     worker = Path(__file__).with_name("store_worker.py")
     running = [
@@ -650,7 +682,7 @@ def test_what_a_store_writes_after_others_came_and_went_is_not_lost(tmp_path: Pa
         assert Counter(events(store)) == {"blocked": 3, "asked": 2, "approved": 2, "sent": 2}
 
 
-def test_a_step_that_fails_leaves_nothing_behind(store: Store) -> None:
+def test_a_step_that_fails_leaves_nothing_behind(store: BaseStore) -> None:
     token = store.issue(a_write(), "token", 600)
     unwritable = replace(a_write(), counts={"users": 1, "emails": object()})
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import STATE_DIR, errors_shown, with_options
+from cams_mcp.cli.options import STATE_DIR, STORE, errors_shown, with_options
 from cams_mcp.redaction import printable
-from cams_mcp.settings import default_state_dir
-from cams_mcp.store import Store
+from cams_mcp.settings import Settings
 
 LONGEST_PART = 300
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
@@ -24,20 +23,21 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 @click.command("audit")
 @with_options(
     STATE_DIR,
+    STORE,
     click.option(
         "--since", metavar="TIME", help="From 2026-01-31 or 2026-01-31T08:00 (UTC) on, or the last 30m, 12h, 7d."
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
 )
-def command(state_dir: Path | None, since: str | None, as_json: bool) -> None:
+def command(state_dir: Path | None, store_url: str, since: str | None, as_json: bool) -> None:
     """Show the audit trail: every asked, approved, declined, blocked, sent, failed and unknown write, oldest first.
 
     It holds ids, counts and digests, no people's addresses. The digest is salted: equal for equal requests on this
-    machine, and of no use elsewhere.
+    machine, and of no use elsewhere (with --store, equal on all hosts that share it).
     """
     start = _parse(since)
     with errors_shown():
-        store = Store(state_dir or default_state_dir())
+        store = Settings(state_dir=state_dir, store_url=store_url).store()
         entries = store.audit(start)
         store.close()
     out: Any = sys.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import stat
@@ -16,7 +17,7 @@ from cams_mcp import __version__
 from cams_mcp.cli.clients import CLIENTS, Client
 from cams_mcp.errors import ConfigurationError, StoreError
 from cams_mcp.settings import Settings, default_state_dir
-from cams_mcp.store import FILE_NAME, Store
+from cams_mcp.store import FILE_NAME, SQLITE, Store
 
 PACKAGE = "cams-mcp"
 _BOUND = re.compile(r"(>=|<)\s*([\d.]+)")
@@ -81,11 +82,31 @@ def _within(version: str, wanted: str) -> bool:
     )
 
 
+def check_uploads(settings: Settings) -> list[Check]:
+    """The upload folders, if there are any, and whether XLSX files can be read."""
+    if not settings.upload_dirs:
+        return []
+    if settings.read_only:
+        return [Check("uploads", "warning", "--read-only leaves the file tools out.", "Drop one of the two options.")]
+    for folder in settings.upload_dirs:
+        if not os.access(folder, os.R_OK | os.X_OK):
+            return [Check("uploads", "failure", f"{short(folder)} cannot be read.", "Give this user read access.")]
+    folders = ", ".join(map(short, settings.upload_dirs))
+    if importlib.util.find_spec("python_calamine") is None:
+        return [Check("uploads", "warning", f"{folders}; XLSX files cannot be read.", "Install cams-mcp[xlsx].")]
+    return [Check("uploads", "ok", f"Files of {folders} can be uploaded.")]
+
+
 def check_state(settings: Settings) -> Check:
     """The directory of approvals, ledger and audit trail, and the record in it."""
-    if settings.sandbox and settings.state_dir is None:
+    if settings.in_memory:
         return Check("state", "ok", "The sandbox keeps its record in memory.")
-    directory = settings.state_dir or default_state_dir()
+    if settings.store_url != SQLITE:
+        return _check_shared_store(settings)
+    return _check_directory(settings.state_dir or default_state_dir())
+
+
+def _check_directory(directory: Path) -> Check:
     shown = short(directory)
     # A link to nowhere exists too: nothing can be made in its place.
     exists = os.path.lexists(directory)
@@ -112,6 +133,16 @@ def check_state(settings: Settings) -> Check:
     if os.name == "posix" and stat.S_IMODE(directory.stat().st_mode) & 0o077:
         return Check("state", "warning", f"Others can look into {shown}.", f"Run: chmod 700 {shown}")
     return Check("state", "ok", f"{shown} can be written.")
+
+
+def _check_shared_store(settings: Settings) -> Check:
+    try:
+        store = settings.store()
+        store.digest("ready")
+        store.close()
+    except (StoreError, ConfigurationError) as error:
+        return Check("state", "failure", "The store does not answer. Writes will be refused.", error.hint)
+    return Check("state", "ok", "The store of --store answers.")
 
 
 def check_clients(platform: str, environment: Mapping[str, str]) -> list[Check]:

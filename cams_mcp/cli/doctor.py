@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 import anyio
 import click
 
-from cams_mcp.cli.checks import Check, check_clients, check_packages, check_python, check_state
+from cams_mcp.cli.checks import Check, check_clients, check_packages, check_python, check_state, check_uploads
 from cams_mcp.cli.options import with_settings
 from cams_mcp.cli.remote_checks import PROXY_HINT, check_clock, check_credentials, check_endpoint, check_read
 from cams_mcp.settings import Settings
@@ -52,7 +52,8 @@ async def examine(settings: Settings, platform: str, environment: Mapping[str, s
     else:
         read = await _in_time("read", lambda: check_read(settings))
     here = [check_python(sys.version_info[:3]), check_packages()]
-    return [*here, key, endpoint, clock, read, check_state(settings), *check_clients(platform, environment)]
+    local = [check_state(settings), *check_uploads(settings), *check_clients(platform, environment)]
+    return [*here, key, endpoint, clock, read, *local]
 
 
 async def _in_time(name: str, check: Callable[[], Awaitable[Check]]) -> Check:

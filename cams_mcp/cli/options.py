@@ -70,6 +70,15 @@ STATE_DIR = option(
     help="Where approvals, the ledger of writes and the audit trail live; default is the platform's state directory.",
 )
 
+STORE = option(
+    "--store",
+    "store_url",
+    metavar="URL",
+    default="sqlite",
+    help="Where they live instead, for several hosts: redis://HOST:PORT/NUMBER, or rediss:// for TLS; sqlite is the "
+    "file in the state directory. Prefer the environment variable for a URL with a password.",
+)
+
 GUARD: tuple[Decorator, ...] = (
     option(
         "--confirm",
@@ -89,6 +98,7 @@ GUARD: tuple[Decorator, ...] = (
     option("--max-users-per-day", type=click.IntRange(min=1), help="Refuse more users to one audience in 24 hours."),
     option("--allow-audience", multiple=True, metavar="ID", help="Write to these audiences only; repeatable."),
     STATE_DIR,
+    STORE,
     READ_ONLY,
 )
 
@@ -106,6 +116,13 @@ UPLOAD: tuple[Decorator, ...] = (
         default=1_000_000,
         help="Most bytes of people in one call of an upload.",
     ),
+)
+
+RESULT_TOKENS = option(
+    "--result-tokens",
+    type=click.IntRange(min=1000),
+    default=20_000,
+    help="Cut longer lists at a row, and say how to get the rest; in tokens of an assistant's context, about.",
 )
 
 HTTP: tuple[Decorator, ...] = (
@@ -150,6 +167,19 @@ HTTP: tuple[Decorator, ...] = (
         type=click.FloatRange(min=1, max=86_400),
         default=1800.0,
         help="Seconds after which an idle session is closed, for http.",
+    ),
+    option(
+        "--workers",
+        type=click.IntRange(1, 64),
+        default=1,
+        help="Processes that share the port, for http; their record must be one that they can share.",
+    ),
+    option(
+        "--legacy-sessions",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        help="Whether clients up to 2025-11-25 get sessions, which live in one process, for http; auto is on with one "
+        "worker and the sqlite store. Without a session, writes take two steps.",
     ),
     option(
         "--grace",
@@ -210,7 +240,7 @@ def with_settings(*more: Decorator) -> Decorator:
             with errors_shown():
                 return command(settings=Settings(**chosen), **given)
 
-        return with_options(*CONNECTION, *GUARD, *UPLOAD, *more, *LOGGING)(run)
+        return with_options(*CONNECTION, *GUARD, *UPLOAD, RESULT_TOKENS, *more, *LOGGING)(run)
 
     return decorate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
 
 import anyio
@@ -38,11 +39,24 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
     gc.freeze()
     gc.enable()
     if transport == "stdio":
+        _start_exporting()
         anyio.run(_serve_stdio, settings)
         return
-    from cams_mcp.http import HttpSettings, run_http  # noqa: PLC0415 - only one transport is needed
+    from cams_mcp.http import HttpSettings, run_http, run_http_workers  # noqa: PLC0415 - only one transport is needed
 
-    anyio.run(run_http, settings, HttpSettings(**http), log_format)
+    of_http = HttpSettings(**http)
+    if of_http.workers > 1:
+        raise SystemExit(run_http_workers(settings, of_http, log_format, prepare=_start_exporting))
+    _start_exporting()
+    anyio.run(run_http, settings, of_http, log_format)
+
+
+def _start_exporting() -> None:
+    """Export traces, if the environment asks for it. This starts threads."""
+    if any(name.startswith("OTEL_") for name in os.environ):
+        from cams_mcp.telemetry import start_exporting  # noqa: PLC0415 - only where traces are asked for
+
+        start_exporting()
 
 
 async def _serve_stdio(settings: Settings) -> None:

@@ -18,12 +18,18 @@ CALLED_OFF = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
-def terminal_caller(client: str, before: Callable[[], None] = lambda: None, *, asks: bool = True) -> Caller:
+def terminal_caller(
+    client: str,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+    *,
+    asks: bool = True,
+) -> Caller:
     """The caller behind a command. It can be asked if standard input is a terminal and `asks`.
 
     Args:
         client: for the audit trail.
-        before: called before the question, to clear the screen for it.
+        before, after: called before the question and after its answer, to clear the screen for it.
     """
 
     async def ask(text: str) -> Reply:
@@ -35,6 +41,7 @@ def terminal_caller(client: str, before: Callable[[], None] = lambda: None, *, a
             )
         except click.Abort:
             return Reply("cancel")
+        after()
         return Reply("accept", {"confirm": True}) if yes else Reply("decline")
 
     interactive = asks and sys.stdin.isatty()

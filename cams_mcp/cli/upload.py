@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TextIO
 
 import anyio
 import click
@@ -19,6 +20,7 @@ from cams_mcp.arguments import parse_arguments
 from cams_mcp.cli.options import Failure, with_settings
 from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Caller, Preview
+from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Response
 from cams_mcp.settings import Settings
 from cams_mcp.upload.folders import open_anywhere
@@ -52,8 +54,10 @@ _FILE_ARGUMENTS = ("email_column", "phone_column", "default_region", "suppressio
 def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
     """Upload FILE, a list of customers as CSV, TSV, JSON Lines or XLSX, to a custom audience.
 
-    Exit status: 0 all was sent, 1 refused or failed, 3 not confirmed, 4 stopped before the end, 130 called off.
+    Exit status: 0 all was sent, 1 refused or failed, 3 not confirmed or held back by a limit, 4 stopped before the end,
+    130 called off.
     """
+    gc.enable()  # every call leaves a megabyte in cycles
     if yes:
         settings = replace(settings, confirm="off")
     arguments = {name: value for name, value in given.items() if value is not None} | {"path": str(file)}
@@ -61,35 +65,38 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
         names = ("path", *_FILE_ARGUMENTS)
         arguments = {name: value for name, value in arguments.items() if name in names}
     report = invalid_rows or file.with_name(f"{file.name}.invalid.csv")
-    console = Console(stderr=True)
+    if report.exists() and report.samefile(file):
+        raise Failure("--invalid-rows names the file itself.")
     try:
-        with _InvalidRows(report) as invalid, _progress(console) as progress:
+        with _InvalidRows(report) as invalid, _progress() as progress:
             outcome = anyio.run(_run, settings, arguments, dry_run, progress, invalid)
+    except NotConfirmed as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(NOT_CONFIRMED) from None
     except KeyboardInterrupt:
-        console.print("\nCalled off. `cams-mcp uploads` tells what was sent; --resume goes on.")
+        click.echo("\nCalled off. `cams-mcp uploads` tells what was sent; --resume goes on.", err=True)
         os._exit(CALLED_OFF)
     if invalid.count:
-        console.print(f"{invalid.count:,} invalid rows are listed in {report}.")
-    raise SystemExit(_show(console, outcome))
+        click.echo(f"{invalid.count:,} invalid rows are listed in {report}.", err=True)
+    raise SystemExit(_show(outcome))
 
 
-def _show(console: Console, outcome: Response | Preview) -> int:
+def _show(outcome: Response | Preview) -> int:
     """Print a result; returns the exit status."""
     if isinstance(outcome, Preview):
-        console.print(outcome.text, markup=False, highlight=False)
-        console.print("Nothing was sent: there is no terminal to ask on. Use --yes in unattended pipelines.")
+        click.echo(f"{outcome.text}\nNothing was sent: there is no terminal to ask on. ", nl=False, err=True)
+        click.echo("Use --yes in unattended pipelines.", err=True)
         return NOT_CONFIRMED
     for name, value in outcome.result().items():
-        console.print(f"{name:24} {value}", markup=False, highlight=False)
+        click.echo(f"{name:24} {value}")
     if isinstance(outcome, UploadAudienceFileResponse) and outcome.state != "done":
         return STOPPED if outcome.sent or outcome.may_have_been_sent else 1
     return 0
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=console
-    )
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
 
 
 class _InvalidRows:
@@ -109,12 +116,23 @@ class _InvalidRows:
 
     def add(self, line: int, reason: str) -> None:
         if self._write is None:
-            descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-            file = self._stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8", newline=""))
+            file = self._stack.enter_context(self._open())
             self._write = csv.writer(file).writerow
             self._write(("line", "reason"))  # type: ignore[arg-type]
         self.count += 1
         self._write((line, reason))
+
+    def _open(self) -> TextIO:
+        no_link = getattr(os, "O_NOFOLLOW", 0)
+        try:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | no_link, 0o600)
+        except OSError as error:
+            raise Failure(
+                f"The list of invalid rows cannot be written ({error.strerror}). Name another file with --invalid-rows."
+            ) from None
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, 0o600)  # it may have been there already
+        return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
 
 
 def _open(path: str) -> tuple[Path, BinaryIO]:
@@ -130,7 +148,7 @@ async def _run(
         progress.update(task, description=message, completed=done, total=total or None)
 
     async with settings.open_uploads(_open, on_invalid=invalid.add) as uploads:
-        caller = replace(terminal_caller("cams-mcp upload", before=progress.stop), report=report)
+        caller = replace(terminal_caller("cams-mcp upload", before=progress.stop, after=progress.start), report=report)
         outcome = await _call(uploads, arguments, caller, dry_run=dry_run)
         progress.remove_task(task)
         return outcome

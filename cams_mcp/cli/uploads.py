@@ -9,18 +9,20 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import STATE_DIR, errors_shown, option, with_options
+from cams_mcp.cli.options import STATE_DIR, STORE, errors_shown, option, with_options
 from cams_mcp.redaction import printable
-from cams_mcp.settings import default_state_dir
-from cams_mcp.store import Job, Store
+from cams_mcp.settings import Settings
+from cams_mcp.store import Job
 
 
 @click.command("uploads")
-@with_options(STATE_DIR, option("--json", "as_json", is_flag=True, default=False, help="One JSON object a line."))
-def command(state_dir: Path | None, as_json: bool) -> None:
+@with_options(
+    STATE_DIR, STORE, option("--json", "as_json", is_flag=True, default=False, help="One JSON object a line.")
+)
+def command(state_dir: Path | None, store_url: str, as_json: bool) -> None:
     """List the uploads: what was sent of each, and how to go on with those that stopped."""
     with errors_shown():
-        store = Store(state_dir or default_state_dir())
+        store = Settings(state_dir=state_dir, store_url=store_url).store()
         jobs = store.journal.jobs()
         store.close()
     for job in jobs:

@@ -4,7 +4,7 @@ from cams_mcp.http.app import http_app
 from cams_mcp.http.draining import Draining
 from cams_mcp.http.health import Health
 from cams_mcp.http.listening import bind, require_loopback, serve_http
-from cams_mcp.http.running import run_http
+from cams_mcp.http.running import run_http, run_http_workers
 from cams_mcp.http.settings import MCP_PATH, HttpSettings
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "http_app",
     "require_loopback",
     "run_http",
+    "run_http_workers",
     "serve_http",
 ]

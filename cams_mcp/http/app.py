@@ -33,6 +33,7 @@ def http_app(
     writing: frozenset[str] = frozenset(),
     health: Health | None = None,
     resource_url: str = f"http://127.0.0.1{MCP_PATH}",
+    sessions: bool = True,
 ) -> ASGIApp:
     """The application over given collaborators.
 
@@ -43,6 +44,7 @@ def http_app(
         writing: the names of the tools that need the scope to write.
         health: answers whether the server is well.
         resource_url: the endpoint's own URL, as clients know it.
+        sessions: whether clients of the legacy era get one. It lives in this process only.
     """
     # At DEBUG the SDK logs the messages it cannot read, addresses and all.
     sdk = logging.getLogger("mcp")
@@ -60,6 +62,7 @@ def http_app(
     app = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         host=settings.host,
+        stateless_http=not sessions,
         transport_security=security,
         max_request_body_size=settings.max_body,
         max_sessions=settings.max_sessions,

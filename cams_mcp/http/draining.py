@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from cams_mcp.confirmation import Answered, Caller, Question
 from cams_mcp.errors import NotNow
 from cams_mcp.server import Tools
@@ -24,13 +26,13 @@ class Draining:
     def __init__(self, tools: Tools, writing: frozenset[str]) -> None:
         self._tools = tools
         self._writing = writing
-        self._running = 0
+        self._running: set[anyio.CancelScope] = set()
         self._stopping = False
 
     @property
     def is_running(self) -> bool:
         """Whether a call is under way."""
-        return self._running > 0
+        return bool(self._running)
 
     @property
     def is_stopping(self) -> bool:
@@ -40,18 +42,30 @@ class Draining:
         """Refuse writes from now on."""
         self._stopping = True
 
+    def give_up(self) -> None:
+        """Cut the running calls off; their callers are told."""
+        for scope in self._running:
+            scope.cancel()
+
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
     ) -> Outcome | Question:
         """See `Toolbox.call`.
 
         Raises:
-            NotNow: a write, and the server is stopping.
+            NotNow: a write, and the server is stopping; or the call was cut off.
         """
         if self._stopping and name in self._writing:
             raise NotNow("Nothing was sent: this server is stopping and begins no new write.", retry_after=30)
-        self._running += 1
-        try:
-            return await self._tools.call(name, arguments, caller, answered=answered)
-        finally:
-            self._running -= 1
+        with anyio.CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                return await self._tools.call(name, arguments, caller, answered=answered)
+            finally:
+                self._running.discard(scope)
+        raise NotNow(
+            "This server stopped before the call had ended.",
+            hint="If it was a write it may have been applied: compare the audience's token_total before you repeat it."
+            if name in self._writing
+            else "Call again in half a minute.",
+        )

@@ -60,7 +60,7 @@ class KnownHosts:
         self._security = TransportSecurityMiddleware(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == MCP_PATH:
+        if scope["type"] == "http" and scope["path"].startswith(MCP_PATH):
             refusal = await self._security.validate_request(Request(scope))
             if refusal is not None:
                 await refusal(scope, receive, send)

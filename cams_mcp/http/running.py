@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
+import anyio
 import anyio.to_thread
 
 from cams_mcp.access import LOCAL
 from cams_mcp.auth import JwtVerifier, current_access
 from cams_mcp.catalog import list_tools
+from cams_mcp.errors import ConfigurationError
 from cams_mcp.fairness import FairTools
 from cams_mcp.http.app import http_app
 from cams_mcp.http.draining import Draining
 from cams_mcp.http.health import Check, Health
 from cams_mcp.http.listening import bind, serve_http
 from cams_mcp.http.settings import HttpSettings
+from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server import Tools, create_server, tools_that_write
 from cams_mcp.settings import LazyToolbox, Settings
 
+HIDDEN = "Only requests to loopback are answered: name other hosts with --allowed-host."
 
-async def run_http(settings: Settings, http: HttpSettings, log_format: LogFormat = "text") -> None:
+
+async def run_http(
+    settings: Settings, http: HttpSettings, log_format: LogFormat = "text", listener: socket.socket | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM.
+
+    Args:
+        listener: a bound socket, if others have it too; they have told whoever started the program.
 
     Raises:
         ConfigurationError: the token file cannot be used, or the address is not free.
     """
     verifier = http.verifier()
-    if http.is_hidden:
-        announce("Only requests to loopback are answered: name other hosts with --allowed-host.", log_format)
+    if http.is_hidden and listener is None:
+        announce(HIDDEN, log_format)
     definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
     writing = tools_that_write(definitions)
     store = settings.store()
@@ -44,7 +57,8 @@ async def run_http(settings: Settings, http: HttpSettings, log_format: LogFormat
                 # Without authentication all callers are one, and there is nothing to share out.
                 tools = FairTools(toolbox, at_once=http.calls_at_once, per_minute=http.calls_per_minute)
             work = Draining(tools, writing)
-            listener = bind(http.host, http.port)
+            ready = listener is None
+            listener = listener or bind(http.host, http.port)
             url = http.url(listener.getsockname()[1])
             app = http_app(
                 create_server(definitions, work, current_access if verifier else lambda: LOCAL),
@@ -53,8 +67,53 @@ async def run_http(settings: Settings, http: HttpSettings, log_format: LogFormat
                 writing=writing,
                 health=Health(checks, is_stopping=lambda: work.is_stopping),
                 resource_url=http.public_url or url,
+                sessions=_keeps_sessions(settings, http),
             )
-            ready = f"Listening on {url}"
-            await serve_http(app, listener, ready=ready, log_format=log_format, work=work, grace=http.grace)
+            said = f"Listening on {url}" if ready else None
+            await serve_http(app, listener, ready=said, log_format=log_format, work=work, grace=http.grace)
     finally:
         store.close()
+
+
+def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogFormat, prepare: Callable[[], None]) -> int:
+    """Serve with several processes until SIGINT or SIGTERM; gives the exit status.
+
+    Args:
+        prepare: called first in each of them; it may start threads.
+
+    Raises:
+        ConfigurationError: as `run_http`, or the processes could not share their record.
+    """
+    require_fork()
+    if settings.in_memory:
+        raise ConfigurationError(
+            "--workers needs a record that the workers share; that of the embedded sandbox is in memory.",
+            hint="Add --state-dir or --store.",
+        )
+    http.verifier()
+    settings.store().close()
+    listener = bind(http.host, http.port)
+    # The limits on calls to CAMS are those of all workers together.
+    share = replace(
+        settings,
+        cams_at_once=max(1, settings.cams_at_once // http.workers),
+        cams_per_second=settings.cams_per_second / http.workers if settings.cams_per_second else None,
+    )
+
+    def serve() -> None:
+        prepare()
+        anyio.run(run_http, share, http, log_format, listener)
+
+    def ready() -> None:
+        if http.is_hidden:
+            announce(HIDDEN, log_format)
+        announce(f"Listening on {http.url(listener.getsockname()[1])}", log_format)
+
+    return run_workers(http.workers, serve, ready)
+
+
+def _keeps_sessions(settings: Settings, http: HttpSettings) -> bool:
+    """Whether legacy clients get sessions: not where their next request may come to another process."""
+    if http.legacy_sessions == "auto":
+        return http.workers == 1 and settings.store_url == "sqlite"
+    return http.legacy_sessions == "on"

@@ -39,7 +39,8 @@ class RequireScopes:
         self._looked_into = RequestBodyLimitMiddleware(self._look_into, max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != MCP_PATH:
+        # Not "==": a route also matches a path that ends in a line end.
+        if scope["type"] != "http" or not scope["path"].startswith(MCP_PATH):
             await self._app(scope, receive, send)
             return
         user = scope.get("user")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from cams_mcp.auth import JwtVerifier, KeySet, TokenFile
@@ -43,6 +44,8 @@ class HttpSettings:
     max_body: int = DEFAULT_MAX_BODY
     max_sessions: int = 10_000
     session_idle: float = 1800.0
+    workers: int = 1
+    legacy_sessions: Literal["auto", "on", "off"] = "auto"
     grace: float = 20.0
     calls_at_once: int = 16
     calls_per_minute: int = 300
@@ -70,6 +73,11 @@ class HttpSettings:
             raise ConfigurationError(
                 "--auth-issuer needs --public-url here: clients look for the authorization server there.",
                 hint=f"Use the URL that clients connect to, like https://mcp.example.com{MCP_PATH}.",
+            )
+        if self.workers > 1 and self.legacy_sessions == "on":
+            raise ConfigurationError(
+                "--legacy-sessions on works with one worker only: a session lives in one process.",
+                hint="Leave it out, or use --workers 1.",
             )
         _check_all("--allowed-host", self.allowed_hosts, _HOST, "mcp.example.com or mcp.example.com:8443")
         _check_all("--allowed-origin", self.allowed_origins, _ORIGIN, "https://app.example.com")

@@ -64,8 +64,8 @@ uploads with under 100 matches; matching takes up to a day."""
     page_id: Annotated[Required, Field(description="From list_custom_audience.")]
     ad_account_id: Annotated[Required, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches of this upload.")] = None
-    batch_last_flag: Annotated[bool | None, Field(description="True on the last batch of an upload.")] = None
+    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches.")] = None
+    batch_last_flag: Annotated[bool | None, Field(description="True on the last batch.")] = None
     users: Annotated[
         Annotated[list[AudienceUser], Field(min_length=1, max_length=MAX_USERS)] | None,
         NESTED,

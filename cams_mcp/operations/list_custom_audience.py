@@ -8,15 +8,15 @@ from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Req
 
 
 class ListCustomAudienceRequest(Request):
-    """List the Meta custom audiences of a Messenger page, with ids and sizes. token_total is an audience's \
-size in tokens, not people; times are as CAMS gives them."""
+    """List the Meta custom audiences of a Messenger page, with ids and sizes. token_total is the size in tokens, \
+not people; times are as CAMS gives them."""
 
     cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="Messenger Page ID; ask the user if unknown.")]
-    ad_account_id: Annotated[str | None, Field(description="Only this Meta ad account.")] = None
+    page_id: Annotated[Required, Field(description="Messenger Page ID; ask if unknown.")]
+    ad_account_id: Annotated[str | None, Field(description="Only this ad account.")] = None
     token_type: Annotated[str | None, Field(description="Filter, e.g. custom.")] = None
     custom_audience_name: Annotated[str | None, Field(description="Filter by name.")] = None
-    custom_audience_id: Annotated[str | None, Field(description="Only this one; from a row.")] = None
+    custom_audience_id: Annotated[str | None, Field(description="Only this one.")] = None
     page: PageArgument = Page()
 
 

@@ -27,17 +27,17 @@ its rows give the cust_space_id of the other tools (direct customers: the instan
         Field(description="whatsapp, messenger, instagram or viber."),
     ] = None
     instance_name: Annotated[str | None, Field(description="Filter by name.")] = None
-    instance_id: Annotated[str | None, Field(description="Only this one; from a row.")] = None
+    instance_id: Annotated[str | None, Field(description="Only this one.")] = None
     submit_time: Annotated[
         Annotated[str, AfterValidator(_check_time)] | None,
         Field(description="Submission time, YYYY-MM-DD HH:MM:SS."),
     ] = None
-    resource_group_id: Annotated[str | None, Field(description="Only this group; from a row.")] = None
+    resource_group_id: Annotated[str | None, Field(description="Only this group.")] = None
     filter_str: Annotated[str | None, Field(description="Free text filter.")] = None
     bind_id: Annotated[str | None, Field(description="Filter by bound id.")] = None
     is_bind: Annotated[bool | None, Field(description="Only bound, or only unbound.")] = None
     page_size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    page_index: Annotated[int, Field(ge=1, description="Page number, from 1.")] = 1
+    page_index: Annotated[int, Field(ge=1, description="Page number.")] = 1
 
 
 class Instance(Tolerant):

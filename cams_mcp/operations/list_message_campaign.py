@@ -12,11 +12,11 @@ class ListMessageCampaignRequest(Request):
 (daily or lifetime; CAMS does not say its currency unit)."""
 
     cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="Messenger Page ID; ask the user if unknown.")]
-    ad_account_id: Annotated[str | None, Field(description="Only this Meta ad account.")] = None
-    status: Annotated[str | None, Field(description="Filter by status, e.g. AVAILABLE.")] = None
+    page_id: Annotated[Required, Field(description="Messenger Page ID; ask if unknown.")]
+    ad_account_id: Annotated[str | None, Field(description="Only this ad account.")] = None
+    status: Annotated[str | None, Field(description="Status, e.g. AVAILABLE.")] = None
     campaign_name: Annotated[str | None, Field(description="Filter by name.")] = None
-    campaign_id: Annotated[str | None, Field(description="Only this one; from a row.")] = None
+    campaign_id: Annotated[str | None, Field(description="Only this one.")] = None
     page: PageArgument = Page()
 
 

@@ -157,15 +157,17 @@ class Sandbox:
             row
             for row in self._account.instances
             if not filtered
-            or equals(row, "ChannelType", channel.upper())
-            and contains(row, "InstanceName", given.get("InstanceName"))
-            and equals(row, "InstanceId", given.get("InstanceId"))
-            and equals(row, "SubmitTime", given.get("SubmitTime"))
-            and equals(row, "ResourceGroupId", given.get("ResourceGroupId"))
-            and is_bound(self._account.bindings.get(row["InstanceId"]), given)
-            and (
-                contains(row, "InstanceName", wanted := given.get("FilterStr"))
-                or contains(row, "InstanceDescription", wanted)
+            or (
+                equals(row, "ChannelType", channel.upper())
+                and contains(row, "InstanceName", given.get("InstanceName"))
+                and equals(row, "InstanceId", given.get("InstanceId"))
+                and equals(row, "SubmitTime", given.get("SubmitTime"))
+                and equals(row, "ResourceGroupId", given.get("ResourceGroupId"))
+                and is_bound(self._account.bindings.get(row["InstanceId"]), given)
+                and (
+                    contains(row, "InstanceName", wanted := given.get("FilterStr"))
+                    or contains(row, "InstanceDescription", wanted)
+                )
             )
         ]
         total, shown = page_of(rows, given.get("PageSize", "10"), given.get("PageIndex", "1"))

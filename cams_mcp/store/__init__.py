@@ -1,9 +1,49 @@
 """What must outlive a call: approvals, the ledger of writes, the audit trail, upload jobs."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+from cams_mcp.errors import ConfigurationError
 from cams_mcp.models import Outcome
+from cams_mcp.store.address import SQLITE, check_store_url
+from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import FILE_NAME
 from cams_mcp.store.journal import Job, Journal
 from cams_mcp.store.records import Earlier, Event, Write
 from cams_mcp.store.sqlite import Store
 
-__all__ = ["FILE_NAME", "Earlier", "Event", "Job", "Journal", "Outcome", "Store", "Write"]
+__all__ = [
+    "FILE_NAME",
+    "SQLITE",
+    "BaseStore",
+    "Earlier",
+    "Event",
+    "Job",
+    "Journal",
+    "Outcome",
+    "Store",
+    "Write",
+    "check_store_url",
+    "open_store",
+]
+
+
+def open_store(url: str, directory: Path | None) -> BaseStore:
+    """The store of this URL, or the SQLite store in `directory`. Opened at first use.
+
+    Raises:
+        ConfigurationError: not such a URL, or the library for it is not installed.
+    """
+    check_store_url(url)
+    if url == SQLITE:
+        return Store(directory)
+    try:
+        from cams_mcp.store.redis import RedisStore  # noqa: PLC0415 - an extra, and not always wanted
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise ConfigurationError(
+            "--store needs the package redis, which is not installed.", hint="Install cams-mcp[redis]."
+        ) from None
+    return RedisStore(url)

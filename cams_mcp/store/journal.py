@@ -1,4 +1,4 @@
-"""Upload jobs and their batches, in the same database: entered before a batch is sent and after.
+"""Upload jobs and their batches, in the same store as the ledger: entered before a batch is sent and after.
 
 A job belongs to whoever took it last. A runner that lost its job finds out before its next batch, so that two of them
 never send the same people.
@@ -6,16 +6,12 @@ never send the same people.
 
 from __future__ import annotations
 
-import json
-import secrets
-import sqlite3
-import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cams_mcp.errors import NotConfirmed
-from cams_mcp.store.database import Database
 
 BatchState = Literal["sending", "sent", "refused", "unknown"]
 JobState = Literal["running", "stopped", "done"]
@@ -67,102 +63,75 @@ class Job:
     @property
     def ambiguous(self) -> Batch | None:
         """The batch that may or may not have been applied, if there is one."""
-        return next((each for each in self.batches if each.first == self.sent and each.state in _AMBIGUOUS), None)
+        sent = self.sent
+        return next((each for each in self.batches if each.first == sent and each.state in _AMBIGUOUS), None)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How many people are known to be applied, and of how many after them it is not known."""
+        return self.sent, self.ambiguous.users if self.ambiguous else 0
+
+    def is_at(self, position: tuple[int, int] | None) -> bool:
+        """Whether what is left to send is still what it was at this position."""
+        return position is None or (self.state != "done" and self.position == position)
 
 
 _AMBIGUOUS = ("sending", "unknown")
 
 
-class Journal:
-    """The upload jobs of a database."""
+class Journal(ABC):
+    """The upload jobs of a store."""
 
-    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
-        self._database = database
-        self._now = now
-
+    @abstractmethod
     def start(self, path: str, arguments: Mapping[str, Any], binding: str, total: int, write: int) -> tuple[str, str]:
         """Enter a new job; returns its id and its owner's key."""
-        job, owner = secrets.token_hex(5), secrets.token_hex(8)
-        with self._database.transaction() as database:
-            row = (job, self._now(), path, json.dumps(dict(arguments)), binding, total, write, owner)
-            database.execute(
-                "INSERT INTO uploads (id, created, path, arguments, binding, total, write, state, reason, owner) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', '', ?)",
-                row,
-            )
-        return job, owner
 
-    def take(self, job: str) -> str:
-        """Take a job over; returns the new owner's key. Whoever ran it stops before its next batch."""
-        owner = secrets.token_hex(8)
-        with self._database.transaction() as database:
-            database.execute("UPDATE uploads SET owner = ?, state = 'running', reason = '' WHERE id = ?", (owner, job))
-        return owner
+    @abstractmethod
+    def take(self, job: str, position: tuple[int, int] | None = None) -> str:
+        """Take a job over; returns the new owner's key. Whoever ran it stops before its next batch.
 
+        Args:
+            position: what `Job.position` was when it was decided what to send next; None takes it wherever it is.
+
+        Raises:
+            NotConfirmed: it has gone on since then, or is complete.
+        """
+
+    @abstractmethod
     def before(self, job: str, owner: str, first: int, users: int) -> None:
-        """Enter that a batch is about to be sent.
+        """Enter that a batch is about to be sent, in place of refused attempts: the people from here on are cut anew.
 
         Raises:
             NotConfirmed: another process took the job over.
         """
-        with self._database.transaction() as database:
-            row = database.execute("SELECT owner FROM uploads WHERE id = ?", (job,)).fetchone()
-            if row is None or row[0] != owner:
-                raise NotConfirmed(
-                    "Nothing more was sent: another process took this upload over.", hint="See `cams-mcp uploads`."
-                )
-            self._drop_from(database, job, first)
-            database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, users))
 
-    def after(self, job: str, first: int, state: BatchState, request_id: str | None) -> None:
-        """Enter how a batch ended."""
-        with self._database.transaction() as database:
-            database.execute(
-                "UPDATE batches SET state = ?, request_id = ? WHERE upload = ? AND first = ?",
-                (state, request_id, job, first),
-            )
+    @abstractmethod
+    def after(self, job: str, first: int, state: BatchState, request_id: str | None, owner: str | None = None) -> None:
+        """Enter how a batch ended.
 
+        Args:
+            owner: enter it only if the job is still this one's: another owner may have cut another batch there.
+        """
+
+    @abstractmethod
     def end(self, job: str, owner: str, state: JobState, reason: str) -> None:
         """Enter how a run ended, if the job is still its own."""
-        with self._database.transaction() as database:
-            database.execute(
-                "UPDATE uploads SET state = ?, reason = ? WHERE id = ? AND owner = ?", (state, reason, job, owner)
-            )
 
+    @abstractmethod
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
-        if self._database.is_missing:
-            return []
-        with self._database.transaction() as database:
-            rows = database.execute(f"SELECT {_COLUMNS} FROM uploads ORDER BY created DESC, id").fetchall()  # noqa: S608
-            return [self._job(database, row) for row in rows]
 
+    @abstractmethod
     def job(self, job: str) -> Job | None:
-        with self._database.transaction() as database:
-            row = database.execute(f"SELECT {_COLUMNS} FROM uploads WHERE id = ?", (job,)).fetchone()  # noqa: S608
-            return self._job(database, row) if row else None
-
-    def _job(self, database: sqlite3.Connection, row: Any) -> Job:
-        batches = database.execute(
-            "SELECT first, users, state, request_id FROM batches WHERE upload = ? ORDER BY first", (row[0],)
-        ).fetchall()
-        job, created, path, arguments, binding, total, write, state, reason = row
-        return Job(
-            id=job,
-            created=created,
-            path=path,
-            arguments=json.loads(arguments),
-            binding=binding,
-            total=total,
-            write=write,
-            state=state,
-            reason=reason,
-            batches=tuple(Batch(*batch) for batch in batches),
-        )
-
-    def _drop_from(self, database: sqlite3.Connection, job: str, first: int) -> None:
-        """Forget refused attempts: the people from here on are cut anew."""
-        database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
+        """A job, if there is one of this id."""
 
 
-_COLUMNS = "id, created, path, arguments, binding, total, write, state, reason"
+def gone_on() -> NotConfirmed:
+    return NotConfirmed(
+        "Nothing more was sent: this upload went on meanwhile, in another process.",
+        hint="See `cams-mcp uploads`; resume again if it stopped.",
+    )
+
+
+def taken_over() -> NotConfirmed:
+    return NotConfirmed("Nothing more was sent: another process took this upload over.", hint="See `cams-mcp uploads`.")

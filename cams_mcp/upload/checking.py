@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +10,15 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from cams_mcp.errors import FileRefused
-from cams_mcp.redaction import mask_email, mask_phone
+from cams_mcp.redaction import mask_email, mask_phone, printable
 from cams_mcp.upload.people import Normaliser, Person, find_columns
 from cams_mcp.upload.reading import Table, open_table
 from cams_mcp.upload.spool import Batches, Spool
 
 SHOWN_LINES = 20
+LONGEST_NAME = 60
 ROWS_BETWEEN_LOOKS = 20_000
+SAMPLES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Checked:
     Attributes:
         sha256: of the file, and of the suppression file if there is one.
         columns: the cells that were taken, by name or number from 1.
+        places: the same as exact numbers.
         invalid: how many rows were not people, by reason, and the lines of the first of them.
         countries: phones by calling code.
         sample: masked.
@@ -47,6 +50,7 @@ class Checked:
     sha256: str
     suppression_sha256: str
     columns: Mapping[str, str]
+    places: str
     rows: int = 0
     emails: int = 0
     phones: int = 0
@@ -62,6 +66,13 @@ class Checked:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.spool.close()
+
+    def add_invalid(self, line: int, reason: str) -> None:
+        """Count a row that is not a person."""
+        self.invalid[reason] += 1
+        lines = self.invalid_lines.setdefault(reason, [])
+        if len(lines) < SHOWN_LINES:
+            lines.append(line)
 
     def calls(self, most_users: int, most_bytes: int) -> int:
         """How many calls it takes to send them."""
@@ -118,11 +129,11 @@ def check_file(
         columns = find_columns(table.first, how.email_column, how.phone_column)
         named = {"email": columns.email, "phone": columns.phone}
         shown = {
-            what: table.first[place] if columns.header else str(place + 1)
+            what: _shown(table.first[place]) if columns.header else str(place + 1)
             for what, place in named.items()
             if place is not None
         }
-        checked = Checked(spool, table.form, table.encoding, table.sha256, suppression_sha256, shown)
+        checked = Checked(spool, table.form, table.encoding, table.sha256, suppression_sha256, shown, repr(named))
         _read(checked, table, Normaliser(columns, how.default_region), look, on_invalid, header=columns.header)
         if how.refuse_invalid and checked.invalid:
             raise _refused(checked)  # noqa: TRY301 - the temporary files are closed below
@@ -131,6 +142,11 @@ def check_file(
         spool.close()
         raise
     return checked
+
+
+def _shown(header: str) -> str:
+    """A column's name, for an assistant: on one line, short, in whole letters."""
+    return printable(header.encode("utf-8", "replace").decode(), LONGEST_NAME)
 
 
 def _refused(checked: Checked) -> FileRefused:
@@ -170,18 +186,23 @@ def _read(
     rows = iter(table.rows)
     if header:
         next(rows)
-    spool, number = checked.spool, 0
-    emails = phones = 0
+    spool, countries, usual, add_usual = checked.spool, checked.countries, normaliser.usual(), checked.spool.add_usual
+    number = emails = phones = usual_rows = 0
+    of_usual: dict[int, int] = defaultdict(int)
     for line, cells in rows:
         number += 1
         if look is not None and number % ROWS_BETWEEN_LOOKS == 0:
             look(number)
+        quick = usual(cells)
+        if quick is not None and spool.added >= SAMPLES:
+            email, phone, country = quick
+            usual_rows += 1
+            of_usual[country] += 1
+            add_usual(email, phone)
+            continue
         person = normaliser.person(cells)
         if isinstance(person, str):
-            checked.invalid[person] += 1
-            lines = checked.invalid_lines.setdefault(person, [])
-            if len(lines) < SHOWN_LINES:
-                lines.append(line)
+            checked.add_invalid(line, person)
             if on_invalid is not None:
                 on_invalid(line, person)
             continue
@@ -189,11 +210,12 @@ def _read(
             emails += 1
         if person.phone:
             phones += 1
-            checked.countries[person.country] += 1
-        if spool.added < 2:  # noqa: PLR2004 - two samples say enough
+            countries[person.country] += 1
+        if spool.added < SAMPLES:
             checked.sample += _masked(person)
         spool.add(person)
-    checked.rows, checked.emails, checked.phones = number, emails, phones
+    countries.update(of_usual)
+    checked.rows, checked.emails, checked.phones = number, emails + usual_rows, phones + usual_rows
 
 
 def _masked(person: Person) -> list[str]:

@@ -22,16 +22,24 @@ _WALKS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 class Folders:
     """Where upload files may be.
 
-    Raises:
-        ConfigurationError: a folder does not exist.
+    Attributes:
+        roots: without links.
+        spellings: the same folders as the operator named them, in the same order; their links are the operator's.
     """
 
     roots: tuple[Path, ...]
+    spellings: tuple[Path, ...]
 
     @classmethod
     def of(cls, paths: Sequence[str | Path]) -> Folders:
+        """These folders.
+
+        Raises:
+            ConfigurationError: a folder does not exist.
+        """
         try:
-            return cls(tuple(Path(path).resolve(strict=True) for path in paths))
+            roots = tuple(Path(path).resolve(strict=True) for path in paths)
+            return cls(roots, tuple(Path(path).absolute() for path in paths))
         except OSError as error:
             raise ConfigurationError(
                 f"--upload-dir (CAMS_MCP_UPLOAD_DIR) names a folder that cannot be used: {error.strerror}.",
@@ -51,17 +59,17 @@ class Folders:
         if not parts or ".." in parts or "\0" in path:
             raise FileRefused("the path is empty or has '..' in it", hint=self._hint())
         problem = "there is no such file in the upload folders"
-        for root in self.roots:
-            if PurePath(path).is_absolute():
-                if not PurePath(path).is_relative_to(root):
+        for root, spelling in zip(self.roots, self.spellings, strict=True):
+            inner = PurePath(path)
+            if inner.is_absolute():
+                start = next((start for start in (root, spelling) if inner.is_relative_to(start)), None)
+                if start is None:
                     problem = "the path is outside of the upload folders"
                     continue
-                inner = PurePath(path).relative_to(root)
-            else:
-                inner = PurePath(path)
+                inner = inner.relative_to(start)
             try:
                 return root / inner, _open_plain(root, inner.parts)
-            except FileNotFoundError:
+            except (FileNotFoundError, UnicodeError):  # a name that the file system cannot have
                 continue
             except OSError as error:
                 problem = f"it cannot be opened ({error.strerror or 'not a plain file'}; links are not followed)"

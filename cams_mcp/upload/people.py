@@ -6,7 +6,7 @@ Meta matches e-mails trimmed and in lower case, and phones as digits with countr
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -65,17 +65,30 @@ NO_COUNTRY = "the phone has no country code (write +, or name the region of nati
 TOO_LONG = "has more cells than the header"
 
 _SEPARATORS = str.maketrans("", "", " \t\u00a0\u3000().-/\u2010\u2011\u2012\u2013")
+_AROUND = " \t\r\n\u00a0\u3000'\u200e\u200f\u202a\u202c\u202d"
+"""Around phones: what spreadsheets write before texts, and marks of direction that address books copy."""
+
+_FRACTION = re.compile(r"^(\+?[0-9]+)\.0$")
+"""A number that went through a table of floats: its zero is no digit of the phone."""
+
 _LONGEST_EMAIL = 254  # RFC 5321
-_FEWEST_DIGITS, _MOST_DIGITS = 7, 15
+_LENGTHS = frozenset(range(7, 16))  # E.164, and what CAMS takes
 
 
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch
 _USUAL_EMAIL = re.compile(r"[a-z0-9._%+~-]{1,64}@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}").fullmatch
 """Quick answers for nearly all cells; the others take the long way."""
 
+_USUAL_PERSON = re.compile(
+    r"[a-z0-9._~-]{1,64}@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}\0\+[1-9][0-9]{6,14}"
+).fullmatch
+"""An e-mail that needs no escaping in JSON, and in a form only of its @, and an international phone."""
+
 
 def _is_address(email: str) -> bool:
-    return bool(_USUAL_EMAIL(email) or (len(email) <= _LONGEST_EMAIL and EMAIL.fullmatch(email)))
+    # Invisible characters come of wrong encodings and of copying: no mailbox has them.
+    is_unusual = len(email) <= _LONGEST_EMAIL and email.isprintable() and EMAIL.fullmatch(email)
+    return bool(_USUAL_EMAIL(email) or is_unusual)
 
 
 class Person(NamedTuple):
@@ -113,7 +126,10 @@ def find_columns(first: Sequence[str], email: str | None = None, phone: str | No
     header = header or any(_same(name, cell) for name in named for cell in first)
     found_email = _find(first, plain, EMAIL_NAMES, email, "email_column")
     found_phone = _find(first, plain, PHONE_NAMES, phone, "phone_column")
-    if not header and found_email is None and found_phone is None:
+    if found_email is not None or found_phone is not None:
+        # Named by number: a first row of words is a header all the same.
+        header = header or _is_header(first, found_email, found_phone)
+    elif not header:
         found_email = next((place for place, cell in enumerate(first) if EMAIL.fullmatch(cell.strip())), None)
         found_phone = next((place for place, cell in enumerate(first) if _looks_like_phone(cell)), None)
     if found_email is None and found_phone is None:
@@ -122,6 +138,12 @@ def find_columns(first: Sequence[str], email: str | None = None, phone: str | No
             hint='Name the columns "email" and "phone" in the first row, or give email_column and phone_column.',
         )
     return Columns(found_email, found_phone, len(first), header)
+
+
+def _is_header(first: Sequence[str], email: int | None, phone: int | None) -> bool:
+    """Whether the cells of these columns have words, and neither an e-mail nor digits."""
+    cells = [(first[place].strip(), sign) for place, sign in ((email, "@"), (phone, "0-9")) if place is not None]
+    return all(cell and not re.search(f"[{sign}]", cell) for cell, sign in cells)
 
 
 def _find(
@@ -146,7 +168,7 @@ def _same(name: str, cell: str) -> bool:
 
 def _looks_like_phone(cell: str) -> bool:
     digits = cell.translate(_SEPARATORS).removeprefix("+")
-    return digits.isdecimal() and _FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS
+    return digits.isdecimal() and len(digits) in _LENGTHS
 
 
 class Normaliser:
@@ -185,11 +207,34 @@ class Normaliser:
                 phone, country = number
         return Person(email, phone, country) if email or phone else NOTHING
 
+    def usual(self) -> Callable[[Sequence[str]], tuple[str, str, int] | None]:
+        """A quick way for the usual row: what `person` gives for it, or None for `person` to look at it.
+
+        Only for rows with e-mail and phone that are normal already; nearly all of a clean file are.
+        """
+        columns, country_of = self._columns, _country
+        email_place, phone_place, width = columns.email, columns.phone, columns.width
+        if email_place is None or phone_place is None:
+            return _never
+
+        def usual(cells: Sequence[str]) -> tuple[str, str, int] | None:
+            if len(cells) != width:
+                return None
+            email, phone = cells[email_place], cells[phone_place]
+            if not _USUAL_PERSON(f"{email}\0{phone}"):
+                return None
+            country, lengths = country_of(phone[1:4])
+            if len(phone) - 1 not in lengths:
+                return None
+            return email, phone[1:], country
+
+        return usual
+
     def _phone(self, cell: str) -> tuple[str, int] | str | None:
         """Digits and calling code, or the reason why not, or None for an empty cell."""
         if _INTERNATIONAL(cell):
             return _checked(cell[1:])
-        text = cell.strip().lstrip("'\u202a\u202d\u202c").replace("(0)", "").translate(_SEPARATORS)
+        text = _FRACTION.sub(r"\1", cell.strip(_AROUND)).replace("(0)", "").translate(_SEPARATORS)
         if not text:
             return None
         digits = text[1:] if text[0] == "+" else text[2:] if text.startswith("00") else ""
@@ -200,6 +245,10 @@ class Normaliser:
         if not (text.isascii() and text.isdecimal()):
             return BAD_PHONE
         return NO_COUNTRY if self._region is None else _national(text, self._region)
+
+
+def _never(cells: Sequence[str]) -> None:
+    """No row is usual."""
 
 
 def _phonenumbers() -> Any:
@@ -218,15 +267,14 @@ def _checked(digits: str) -> tuple[str, int] | str:
 def _country(start: str) -> tuple[int, frozenset[int]]:
     """The calling code a number begins with (0 if none), and how many digits such numbers have in all."""
     library = _phonenumbers()
-    known = library.COUNTRY_CODE_TO_REGION_CODE
+    known: dict[int, tuple[str, ...]] = {} if start.startswith("0") else library.COUNTRY_CODE_TO_REGION_CODE
     codes = (int(start[:length]) for length in (1, 2, 3) if len(start) >= length)
     country = next((code for code in codes if code in known), 0)
-    lengths: set[int] = set()
-    for region in known.get(country, ()):
-        of_region = library.PhoneMetadata.metadata_for_region_or_calling_code(country, region)
-        if of_region is not None:
-            lengths.update(len(str(country)) + length for length in of_region.general_desc.possible_length)
-    return country, frozenset(lengths)
+    # The first region stands for all that share the code.
+    of_code = library.PhoneMetadata.metadata_for_region_or_calling_code(country, known[country][0]) if country else None
+    possible = of_code.general_desc.possible_length if of_code is not None else ()
+    lengths = frozenset(len(str(country)) + length for length in possible)
+    return country, lengths & _LENGTHS
 
 
 def _national(text: str, region: str) -> tuple[str, int] | str:
@@ -235,7 +283,5 @@ def _national(text: str, region: str) -> tuple[str, int] | str:
         number = library.parse(text, region)
     except library.NumberParseException:
         return BAD_PHONE
-    if not library.is_possible_number(number):
-        return BAD_PHONE
-    digits = library.format_number(number, library.PhoneNumberFormat.E164).removeprefix("+")
-    return digits, number.country_code
+    # As international numbers: some lengths are possible only among neighbours.
+    return _checked(library.format_number(number, library.PhoneNumberFormat.E164).removeprefix("+"))

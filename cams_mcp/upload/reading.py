@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +24,7 @@ Row = tuple[int, Sequence[str]]
 BLOCK = 1 << 20
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 64 * 1024
+MOST_MEMBERS = 1_000
 _JSON_NAMES = (".jsonl", ".ndjson")
 
 
@@ -45,39 +47,66 @@ def open_table(name: str, file: BinaryIO) -> Table:
     """
     lower = name.lower()
     if lower.endswith(".xlsx"):
-        sha256, _ = _survey(file)
+        sha256, _ = _survey(file, is_text=False)
         return _with_first("xlsx", "", sha256, _xlsx_rows(file))
     if lower.endswith((".xls", ".ods", ".numbers", ".zip", ".gz")):
         raise FileRefused("this form of file is not supported", hint="Save it as CSV, TSV, JSON Lines or XLSX.")
     sha256, encoding = _survey(file)
     text = io.TextIOWrapper(file, encoding=encoding, newline="")
-    if lower.endswith(_JSON_NAMES):
-        return _with_first("jsonl", encoding, sha256, _json_rows(text))
-    delimiter = _delimiter(text, "\t" if lower.endswith(".tsv") else ",")
-    form = "tsv" if delimiter == "\t" else "csv"
-    return _with_first(form, encoding, sha256, _csv_rows(text, delimiter))
+    try:
+        if lower.endswith(_JSON_NAMES):
+            return _with_first("jsonl", encoding, sha256, _json_rows(text), text)
+        delimiter = _delimiter(text, "\t" if lower.endswith(".tsv") else ",")
+        form = "tsv" if delimiter == "\t" else "csv"
+        return _with_first(form, encoding, sha256, _csv_rows(text, delimiter), text)
+    except BaseException:
+        _give_back(text)
+        raise
 
 
-def _with_first(form: str, encoding: str, sha256: str, rows: Iterator[Row]) -> Table:
+def _give_back(text: io.TextIOWrapper | None) -> None:
+    """The file is its opener's to close."""
+    if text is not None:
+        with suppress(ValueError):  # it is closed or given back already
+            text.detach()
+
+
+def _with_first(
+    form: str, encoding: str, sha256: str, rows: Iterator[Row], text: io.TextIOWrapper | None = None
+) -> Table:
     first = next(rows, None)
     if first is None:
         raise FileRefused("the file has no rows")
 
     def again() -> Iterator[Row]:
-        yield first
-        yield from rows
+        try:
+            yield first
+            yield from rows
+        finally:
+            _give_back(text)
 
     return Table(form, encoding, sha256, first[1], again())
 
 
-def _survey(file: BinaryIO) -> tuple[str, str]:
-    """The SHA-256 of the whole file, and its encoding."""
+def _survey(file: BinaryIO, *, is_text: bool = True) -> tuple[str, str]:
+    """The SHA-256 of the whole file, and its encoding if it is a text.
+
+    Raises:
+        FileRefused: what cannot be lines of text.
+    """
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8")()
     head = file.read(BLOCK)
-    is_utf8, block = True, head
+    is_utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    is_utf8, block = is_text and not is_utf16, head
     while block:
         digest.update(block)
+        if is_text and len(block) == BLOCK and b"\n" not in block and b"\r" not in block:
+            # Rows are read whole.
+            raise FileRefused(f"the file has a line longer than {BLOCK:,} bytes", hint="Is it a table with rows?")
+        if is_text and not is_utf16 and b"\0" in block:
+            # UTF-16 without its mark reads as UTF-8 with a NUL before every letter.
+            raise FileRefused("the file has NUL bytes, so it is not text in UTF-8 or GB18030", hint="Save it as UTF-8.")
         if is_utf8:
             try:
                 decoder.decode(block)
@@ -90,11 +119,8 @@ def _survey(file: BinaryIO) -> tuple[str, str]:
         except UnicodeDecodeError:
             is_utf8 = False
     file.seek(0)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return digest.hexdigest(), "utf-16"
-    if is_utf8:
-        return digest.hexdigest(), "utf-8-sig"
-    return digest.hexdigest(), "gb18030"
+    encoding = "utf-16" if is_utf16 else "utf-8-sig" if is_utf8 else "gb18030"
+    return digest.hexdigest(), encoding
 
 
 def _delimiter(text: io.TextIOWrapper, usual: str) -> str:
@@ -134,8 +160,22 @@ def _csv_rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[Row]:
 
 
 def _json_rows(text: io.TextIOWrapper) -> Iterator[Row]:
-    """JSON Lines: the first row is the names of all members of the first object; the other rows are their values."""
-    names: list[str] | None = None
+    """JSON Lines: the first row is the names of all members of all objects; the other rows are their values."""
+    names: dict[str, None] = {}
+    for _, members in _json_objects(text):
+        if not names.keys() >= members.keys():
+            names |= dict.fromkeys(members)
+        if len(names) > MOST_MEMBERS:
+            raise FileRefused(f"the objects have more than {MOST_MEMBERS:,} different members")
+    if not names:
+        return
+    yield 0, list(names)
+    text.seek(0)
+    for line, members in _json_objects(text):
+        yield line, [_cell(members.get(name)) for name in names]
+
+
+def _json_objects(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         for line, record in enumerate(text, start=1):
             if not record.strip():
@@ -146,11 +186,7 @@ def _json_rows(text: io.TextIOWrapper) -> Iterator[Row]:
                 value = None
             if not isinstance(value, dict):
                 raise FileRefused(f"line {line} is not a JSON object", hint="Write one object a line.")
-            members = cast("dict[str, Any]", value)
-            if names is None:
-                names = list(members)
-                yield 0, names
-            yield line, [_cell(members.get(name)) for name in names]
+            yield line, cast("dict[str, Any]", value)
     except UnicodeError:
         raise _not_text() from None
 

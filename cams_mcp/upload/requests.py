@@ -9,7 +9,9 @@ from pydantic import Field
 from cams_mcp.models import LookUp, Outcome, Request, Required, Response
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
 from cams_mcp.operations.audience_question import consequences, describe_target
+from cams_mcp.redaction import quoted
 from cams_mcp.signing import Encoded
+from cams_mcp.store import Job
 from cams_mcp.upload.checking import Checked, HowToRead
 from cams_mcp.upload.spool import encode_batch
 
@@ -114,7 +116,7 @@ class FileWrite:
     """An upload, as the guard sees it."""
 
     def __init__(self, name: str, request: UploadAudienceFileRequest, checked: Checked, calls: int) -> None:
-        self._name = name
+        self.name = name
         self._request = request
         self._checked = checked
         self._calls = calls
@@ -148,17 +150,20 @@ class FileWrite:
             "file": checked.sha256,
             "suppression": checked.suppression_sha256,
             "people": f"{checked.spool.kept} {checked.spool.digest:x}",
+            # Other columns could have the same people in another order.
+            "columns": checked.places,
         }
 
     async def described(self, look_up: LookUp, /) -> list[str]:
         checked, spool = self._checked, self._checked.spool
         target = await describe_target(self._request, spool.kept, look_up)
         gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
+        sample = f"For example {', '.join(checked.sample)}."
         invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
         return [
             *target,
-            f"From the file {self._name}: {checked.rows:,} rows; {invalid}; {gone}.",
-            f"{checked.emails:,} with e-mail, {checked.phones:,} with phone. For example {', '.join(checked.sample)}.",
+            f"From the file {quoted(self.name)}: {checked.rows:,} rows; {invalid}; {gone}.",
+            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone. {sample}",
             f"They go in {self._calls:,} calls, one confirmation for all.",
             *consequences(spool.kept),
         ]
@@ -167,12 +172,10 @@ class FileWrite:
 class RepeatedBatch:
     """A batch that may have been applied, to be sent again and the upload to go on with, as the guard sees it."""
 
-    def __init__(self, write: FileWrite, upload: str, first: int, users: int, total: int) -> None:
+    def __init__(self, write: FileWrite, job: Job) -> None:
         self._write = write
-        self._upload = upload
-        self._first = first
-        self._users = users
-        self._total = total
+        self._job = job
+        self._first, self._users = job.position
 
     @property
     def audience(self) -> str:
@@ -189,12 +192,15 @@ class RepeatedBatch:
         return 0
 
     def parameters(self) -> dict[str, str]:
-        return self._write.parameters() | {"upload": self._upload, "from": str(self._first)}
+        return self._write.parameters() | {"upload": self._job.id, "from": f"{self._first} {self._users}"}
 
     async def described(self, look_up: LookUp, /) -> list[str]:
-        left = self._total - self._first - self._users
+        left = self._job.total - self._first - self._users
+        running = ["Careful: this upload may be running still, in another process."] * (self._job.state == "running")
         return [
-            f"Send {self._users:,} people again and go on with the upload {self._upload}?",
+            f"Send {self._users:,} people again and go on with the upload {self._job.id}?",
+            *running,
+            f"From the file {quoted(self._write.name)} to the Meta custom audience {quoted(self.audience)}.",
             f"Whether these arrived is unknown. {self._first:,} before them did; {left:,} after them wait.",
             "Meta counts a person once, however often they are sent. It cannot be undone.",
         ]

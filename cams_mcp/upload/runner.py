@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from cams_mcp.confirmation import Caller
-from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, ProxyAnswer, Throttled
+from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, ProxyAnswer, StoreError, Throttled
 from cams_mcp.models import Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
@@ -31,6 +32,8 @@ NEXT_AFTER_STOP = (
 )
 
 CUT_OFF = "the call was called off or cut off"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Run:
         try:
             reason = await self._send_batches()
             state = "stopped" if reason else "done"
+        except StoreError as error:
+            reason = str(error)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._end(state, reason)
@@ -86,6 +91,7 @@ class Run:
             last = await anyio.to_thread.run_sync(lambda: batches.is_last)
             try:
                 await self._before(len(people))
+                self.doubtful = len(people)
                 response = await self._send(batch_of(self.request, people, total=total, last=last))
             except CamsMcpError as error:
                 reason = await self._why_to_stop(error, len(people), waits)
@@ -100,6 +106,7 @@ class Run:
                     batches.halve(people)
             else:
                 await self._after("sent", response.request_id)
+                self.doubtful = 0
                 self.first += len(people)
                 waits = 0
                 await self._report(f"{self.first:,} of {total:,} people sent")
@@ -111,13 +118,13 @@ class Run:
 
     async def _why_to_stop(self, error: CamsMcpError, users: int, waits: int) -> str | None:
         """Enter how a batch failed. Returns why the upload must stop, or None if the batch can be tried again."""
-        if isinstance(error, NotConfirmed):
-            return str(error)  # the job is another process's now, and the journal with it
+        if isinstance(error, NotConfirmed | StoreError):
+            return str(error)  # the job is another process's now, or the journal cannot be kept
         request_id = getattr(error, "request_id", None)
         if isinstance(error, AmbiguousWrite):
-            self.doubtful = users
             await self._after("unknown", request_id)
             return f"the {users:,} people after the first {self.first:,} may have been applied: {error.message}"
+        self.doubtful = 0
         await self._after("refused", request_id)
         if isinstance(error, Throttled) and waits < MOST_WAITS:
             return None
@@ -129,10 +136,14 @@ class Run:
         await _in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
 
     async def _after(self, state: BatchState, request_id: str | None) -> None:
-        await _in_thread(lambda: self.journal.after(self.upload, self.first, state, request_id))
+        await _in_thread(lambda: self.journal.after(self.upload, self.first, state, request_id, self.owner))
 
     async def _end(self, state: JobState, reason: str) -> None:
-        await anyio.to_thread.run_sync(lambda: self.journal.end(self.upload, self.owner, state, reason))
+        try:
+            await anyio.to_thread.run_sync(lambda: self.journal.end(self.upload, self.owner, state, reason))
+        except StoreError:
+            # The journal keeps it as "running"; the caller hears what was sent.
+            logger.exception("the end (%s) of upload %s could not be recorded", state, self.upload)
 
     async def _wait(self, waits: int, asked: float | None) -> None:
         seconds = min(max(asked or 0.0, FIRST_WAIT * 2 ** (waits - 1)), LONGEST_WAIT)

@@ -139,7 +139,8 @@ class Uploads:
             async def first_run(binding: str, number: int) -> Response:
                 given = request.model_dump(by_alias=False, exclude_none=True, exclude={"resume"})
                 total = checked.spool.kept
-                upload, owner = await _in_thread(lambda: self._journal.start(str(path), given, binding, total, number))
+                name = str(path).encode("utf-8", "replace").decode()
+                upload, owner = await _in_thread(lambda: self._journal.start(name, given, binding, total, number))
                 return await self._run(request, checked, caller, upload, owner, 0)
 
             if job is None:
@@ -162,7 +163,7 @@ class Uploads:
         """Go on from the first person not known to be applied; repeat a batch of unknown outcome only after a yes."""
 
         async def further_run(binding: str, number: int) -> Response:
-            owner = await _in_thread(lambda: self._journal.take(job.id))
+            owner = await _in_thread(lambda: self._journal.take(job.id, job.position))
             response = await self._run(request, checked, caller, job.id, owner, job.sent)
             if number != job.write:
                 await self._guard.settle(whole, job.write, response)
@@ -170,7 +171,7 @@ class Uploads:
 
         whole = await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, job.binding)
         if job.ambiguous is not None:
-            again = RepeatedBatch(write, job.id, job.sent, job.ambiguous.users, job.total)
+            again = RepeatedBatch(write, job)
             return await self._guard.submit(
                 ADD_CUSTOM_AUDIENCE_USER, again, caller, token=token, answered=answered, send=further_run
             )
