@@ -195,14 +195,19 @@ class Guard:
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
         await _in_thread(lambda: self._store.decline(write, channel, approval, reason))
 
-    async def resume(self, write: Write, number: int, send: Send) -> Response:
+    async def resume(self, write: Write, number: int, send: Send, *, counted: bool) -> Response:
         """Go on with a write that was confirmed as a whole and has not been sent as a whole.
 
         Args:
             write: as `check_same` gave it.
             number: its number in the ledger.
+            counted: whether some of it was sent, so that it counts in the day's limit already.
+
+        Raises:
+            NotConfirmed: over the day's limit.
         """
-        await _in_thread(lambda: self._store.record("resumed", write, "resumed"))
+        day = self._policy.users_per_day
+        await _in_thread(lambda: self._store.resume(number, write, counted=counted, users_per_day=day))
         return await self._run(write, "resumed", number, send)
 
     async def settle(self, write: Write, number: int, response: Response) -> None:

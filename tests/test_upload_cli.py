@@ -350,3 +350,19 @@ def test_two_hundred_thousand_people_go_through_a_real_sandbox_whole(tmp_path: P
     batches = batches_of(gate.sandbox)
     assert [size for size, _, _ in batches] == [10_000] * 20
     assert [last for _, last, _ in batches] == [False] * 19 + [True]
+
+
+def test_upload_folders_are_not_for_other_machines(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"alice {'a' * 64} cams:read cams:write\n", encoding="utf-8")
+    tokens.chmod(0o600)
+
+    done = run(
+        tmp_path,
+        *("serve", "--sandbox", "--transport", "http", "--host", "0.0.0.0", "--port", "0"),  # noqa: S104 - refused
+        *("--auth-token-file", str(tokens), "--upload-dir", str(tmp_path)),
+    )
+
+    assert done.returncode == 1
+    assert "--upload-dir works over stdio and on loopback only" in done.stderr
+    assert "Traceback" not in done.stderr

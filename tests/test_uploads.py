@@ -335,6 +335,32 @@ async def test_the_operators_limits_hold_for_files(
 
 
 @both_eras
+async def test_going_on_with_an_upload_that_sent_nobody_keeps_the_limit_of_the_day(
+    sandbox: Sandbox, folder: Path, mode: str
+) -> None:
+    write_people(folder / "people.csv", 150)
+    others = TARGET | {"users": people(120, start=5000)}
+
+    async def between(number: int, size: int, send: Send) -> httpx.Response:
+        if number == 1:
+            return httpx.Response(403, json={"Code": "Forbidden.RAM", "Message": "no", "RequestId": "1"})
+        return await send()
+
+    way, policy = Way(sandbox, between), Policy(users_per_day=200)
+    async with upload_client(
+        sandbox, folder, mode=mode, policy=policy, transport=way, elicitation_callback=yes()
+    ) as client:
+        stopped = await uploaded(client)
+        sent = await client.call_tool("add_custom_audience_user", others)
+        over = await client.call_tool(UPLOAD, FILE | {"resume": stopped["upload_id"]})
+
+    assert (stopped["state"], stopped["sent"]) == ("stopped", 0)
+    assert not sent.is_error
+    assert "120 went in the last 24 hours" in text_of(over)
+    assert len(writes_that_arrived(sandbox)) == 1
+
+
+@both_eras
 async def test_the_same_list_pasted_after_its_upload_is_told_and_the_other_way_round(
     sandbox: Sandbox, folder: Path, mode: str
 ) -> None:

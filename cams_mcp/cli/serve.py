@@ -11,6 +11,8 @@ import click
 
 from cams_mcp.catalog import list_tools
 from cams_mcp.cli.options import HTTP, LOG_FORMAT, option, with_settings
+from cams_mcp.endpoint import is_loopback
+from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server import create_server
 from cams_mcp.settings import LazyToolbox, Settings
@@ -45,6 +47,11 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
     from cams_mcp.http import HttpSettings, run_http, run_http_workers  # noqa: PLC0415 - only one transport is needed
 
     of_http = HttpSettings(**http)
+    if settings.upload_dirs and not is_loopback(of_http.host):
+        raise ConfigurationError(
+            "--upload-dir works over stdio and on loopback only: other machines do not choose files of this one.",
+            hint="Leave --upload-dir out, or use --host 127.0.0.1.",
+        )
     if of_http.workers > 1:
         raise SystemExit(run_http_workers(settings, of_http, log_format, prepare=_start_exporting))
     _start_exporting()

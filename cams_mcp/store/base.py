@@ -190,6 +190,30 @@ class BaseStore(ABC):
 
         self._run(work)
 
+    def resume(self, number: int, write: Write, *, counted: bool, users_per_day: int | None = None) -> None:
+        """In one step: check the day's limit if the write does not count in it yet, and enter it as unknown again.
+
+        Args:
+            counted: whether some of it was or may have been applied, so that the ledger counts it already.
+
+        Raises:
+            NotConfirmed: over the limit.
+        """
+
+        def work(step: Step) -> NotConfirmed | None:
+            used = _users_of_the_day(step, write.audience)
+            problem = None if counted else over_limit(write, used, users_per_day)
+            if problem is None:
+                step.finish(number, "unknown", None)
+                _append(step, "resumed", write, "resumed")
+            else:
+                _append(step, "blocked", write, "resumed", reason=problem.message)
+            return problem
+
+        problem = self._run(work)
+        if problem is not None:
+            raise problem
+
     def decline(self, write: Write, channel: Channel, token: str, reason: str) -> None:
         """Withdraw an approval: the person said no, or cannot say yes any more."""
 

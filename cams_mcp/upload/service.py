@@ -175,7 +175,7 @@ class Uploads:
             return await self._guard.submit(
                 ADD_CUSTOM_AUDIENCE_USER, again, caller, token=token, answered=answered, send=further_run
             )
-        return await self._guard.resume(whole, job.write, further_run)
+        return await self._guard.resume(whole, job.write, further_run, counted=job.sent > 0)
 
     async def _run(
         self,
