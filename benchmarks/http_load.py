@@ -1,9 +1,9 @@
 """Requests per second and p99 over Streamable HTTP, beside a bare low-level server of the same SDK with a trivial tool.
 
-Run: python benchmarks/http_load.py [SECONDS]. Both servers run in processes of
-their own, without authentication; a third one makes the load, on each of them in turn. It is `tools/call` of protocol
-2026-07-28: cams-mcp's is list_instance with one row from the embedded sandbox, signed and checked; the bare server's
-returns a constant.
+Run: python benchmarks/http_load.py [SECONDS], or --memory for the server's memory after many sessions. Both servers run
+in processes of their own, without authentication; a third one makes the load, on each of them in turn. It is `tools/call`
+of protocol 2026-07-28: cams-mcp's is list_instance with one row from the embedded sandbox, signed and checked; the bare
+server's returns a constant.
 """
 
 from __future__ import annotations
@@ -101,5 +101,44 @@ def main(seconds: float) -> None:
                 print(f"| {clients} | {name} | {rate:.0f} | {ratio:.2f} | {p99:.0f} ms |", flush=True)
 
 
+async def sessions(url: str, number: int) -> None:
+    """Open, use and close so many sessions of protocol 2025-11-25, eight at a time."""
+    accept = {"accept": "application/json, text/event-stream"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "benchmark", "version": "1"}}
+
+    async def some(client: httpx.AsyncClient, count: int) -> None:
+        for _ in range(count):
+            opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+            opened = await client.post(url, json=opening, headers=accept)
+            session = accept | {"mcp-session-id": opened.headers["mcp-session-id"]}
+            await client.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
+            listed = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+            assert (await client.post(url, json=listed, headers=session)).status_code == 200
+            await client.delete(url, headers=session)
+
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        await asyncio.gather(*(some(client, number // 8) for _ in range(8)))
+
+
+def memory() -> None:
+    print("| sessions opened and closed | resident memory of the server |")
+    print("|---|---|")
+    command = PROGRAMS["cams-mcp list_instance"][0]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        url = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+/mcp", line)))
+        done = 0
+        for more in (1_000, 4_000, 5_000):
+            asyncio.run(sessions(url, more))
+            done += more
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            resident = int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+            print(f"| {done:,} | {resident:.0f} MB |", flush=True)
+        process.terminate()
+
+
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 9.0)
+    if "--memory" in sys.argv:
+        memory()
+    else:
+        main(float(sys.argv[1]) if len(sys.argv) > 1 else 9.0)

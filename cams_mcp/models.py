@@ -76,6 +76,8 @@ class Strict(BaseModel):
         if not isinstance(data, Mapping):
             return data
         given = cast("Mapping[str, Any]", data)
+        if None not in given.values():
+            return given
         known = {spelling for name in cls.model_fields for spelling in (name, to_pascal(name))}
         return {name: value for name, value in given.items() if value is not None or name not in known}
 
