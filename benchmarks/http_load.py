@@ -1,9 +1,9 @@
 """Requests per second and p99 over Streamable HTTP, beside a bare low-level server of the same SDK with a trivial tool.
 
-Run: python benchmarks/http_load.py [SECONDS], or --memory for the server's memory after many sessions. Both servers run
-in processes of their own, without authentication; a third one makes the load, on each of them in turn. It is `tools/call`
-of protocol 2026-07-28: cams-mcp's is list_instance with one row from the embedded sandbox, signed and checked; the bare
-server's returns a constant.
+Run: python benchmarks/http_load.py [SECONDS], or --memory for the server's memory after many sessions. Both servers
+run in processes of their own, without authentication; a third one makes the load, on each of them in turn. It is
+`tools/call` of protocol 2026-07-28: cams-mcp's is list_instance with one row from the embedded sandbox, signed and
+checked; the bare server's returns a constant.
 """
 
 from __future__ import annotations
