@@ -18,13 +18,13 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
 from cams_mcp.policy import Policy, Service
 from cams_mcp.store import BaseStore, Write
+from cams_mcp.threads import in_thread
 
 APPROVAL_SECONDS = 600.0
 
@@ -87,9 +87,9 @@ class Guard:
             return await self._send(write, channel, token, send)
         lines = await request.described(self._service.call)
         seconds = max(APPROVAL_SECONDS, self._policy.ask_seconds + 60)
-        approval = await _in_thread(lambda: self._store.issue(write, channel, seconds))
+        approval = await in_thread(lambda: self._store.issue(write, channel, seconds))
         # After `issue`: what went out before it is told here, what goes out after it makes the approval void.
-        earlier = await _in_thread(lambda: self._store.earlier(write.list_digest, self._policy.hold_seconds))
+        earlier = await in_thread(lambda: self._store.earlier(write.list_digest, self._policy.hold_seconds))
         if earlier is not None:
             lines.insert(1, f"Careful: {earlier}")
         text = "\n".join(lines)
@@ -118,7 +118,7 @@ class Guard:
                 counts=request.counts(),
             )
 
-        return await _in_thread(build)
+        return await in_thread(build)
 
     def _channel(self, caller: Caller, token: str | None, answered: Answered | None) -> Channel:
         if self._policy.confirm == "off":
@@ -140,7 +140,7 @@ class Guard:
             most = f"this server sends at most {policy.users_per_call:,} users in a call (--max-users-per-call)."
             await self._refuse(write, channel, f"Nothing was sent: {most}", "No argument can lift this.")
         try:
-            await _in_thread(lambda: self._store.check_limit(write, policy.users_per_day))
+            await in_thread(lambda: self._store.check_limit(write, policy.users_per_day))
         except NotConfirmed as error:
             await self._refuse(write, channel, error.message, error.hint)
 
@@ -150,7 +150,7 @@ class Guard:
             await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
 
     async def _refuse(self, write: Write, channel: Channel, message: str, hint: str | None) -> NoReturn:
-        await _in_thread(lambda: self._store.record("blocked", write, channel, message))
+        await in_thread(lambda: self._store.record("blocked", write, channel, message))
         raise NotConfirmed(message, hint=hint)
 
     async def _ask(self, write: Write, channel: Channel, approval: str, caller: Caller, text: str) -> Reply:
@@ -193,7 +193,7 @@ class Guard:
                 return why, f"Ask the user; call again if they want it. {unseen}"
 
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
-        await _in_thread(lambda: self._store.decline(write, channel, approval, reason))
+        await in_thread(lambda: self._store.decline(write, channel, approval, reason))
 
     async def resume(self, write: Write, number: int, send: Send, *, counted: bool) -> Response:
         """Go on with a write that was confirmed as a whole and has not been sent as a whole.
@@ -207,13 +207,13 @@ class Guard:
             NotConfirmed: over the day's limit.
         """
         day = self._policy.users_per_day
-        await _in_thread(lambda: self._store.resume(number, write, counted=counted, users_per_day=day))
+        await in_thread(lambda: self._store.resume(number, write, counted=counted, users_per_day=day))
         return await self._run(write, "resumed", number, send)
 
     async def settle(self, write: Write, number: int, response: Response) -> None:
         """Enter how a write ended after all, when another one went on with it."""
         outcome = response.outcome
-        await _in_thread(lambda: self._store.finish(number, write, "resumed", outcome, response.request_id, None))
+        await in_thread(lambda: self._store.finish(number, write, "resumed", outcome, response.request_id, None))
 
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, binding: str) -> Write:
         """The write, as the store knows it, if it is the one with this digest and its audience is allowed still.
@@ -233,7 +233,7 @@ class Guard:
 
     async def _send(self, write: Write, channel: Channel, approval: str | None, send: Send) -> Response:
         policy = self._policy
-        number = await _in_thread(
+        number = await in_thread(
             lambda: self._store.begin(
                 write,
                 channel,
@@ -261,15 +261,8 @@ class Guard:
             raise
         finally:
             try:
-                await _in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))
+                await in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))
             except StoreError:
                 # The ledger keeps it as "unknown"; the caller hears what CAMS said.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)
         return response
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run a step of the store in a worker thread, to its end: a cancelled call must not leave half a step."""
-    with anyio.CancelScope(shield=True):
-        return await anyio.to_thread.run_sync(work)
-    raise AssertionError  # a shield lets every exception through

@@ -69,10 +69,10 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "the list may go out meanwhile": ("store/records.py", "if last_write > self.seen_write:", "if False:"),
     "the question is older than the approval": (
         "guard.py",
-        """        approval = await _in_thread(lambda: self._store.issue(write, channel, seconds))
+        """        approval = await in_thread(lambda: self._store.issue(write, channel, seconds))
         # After `issue`: what went out before it is told here, what goes out after it makes the approval void.
         earlier =""",
-        """        approval = await _in_thread(lambda: self._store.issue(write, channel, seconds))
+        """        approval = await in_thread(lambda: self._store.issue(write, channel, seconds))
         earlier = None if channel != "off" else""",
     ),
     "bound to no principal": (
@@ -123,7 +123,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a blocked write is not recorded": (
         "guard.py",
-        'await _in_thread(lambda: self._store.record("blocked", write, channel, message))',
+        'await in_thread(lambda: self._store.record("blocked", write, channel, message))',
         "pass",
     ),
     # Repetitions
@@ -166,11 +166,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "an ambiguous write is recorded as sent": ("guard.py", 'outcome: Outcome = "unknown"', 'outcome: Outcome = "sent"'),
     "the outcome is not recorded": (
         "guard.py",
-        "await _in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))",
+        "await in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))",
         "pass",
     ),
     "a step of the store can be cut short": (
-        "guard.py",
+        "threads.py",
         "with anyio.CancelScope(shield=True):",
         "with anyio.CancelScope():",
     ),

@@ -17,6 +17,7 @@ from cams_mcp.operations.add_custom_audience_user import MAX_USERS
 from cams_mcp.policy import Service
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
+from cams_mcp.threads import in_thread
 from cams_mcp.upload.checking import Checked
 from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
@@ -133,10 +134,10 @@ class Run:
         return str(error)
 
     async def _before(self, users: int) -> None:
-        await _in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
+        await in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
 
     async def _after(self, state: BatchState, request_id: str | None) -> None:
-        await _in_thread(lambda: self.journal.after(self.upload, self.first, state, request_id, self.owner))
+        await in_thread(lambda: self.journal.after(self.upload, self.first, state, request_id, self.owner))
 
     async def _end(self, state: JobState, reason: str) -> None:
         try:
@@ -168,9 +169,3 @@ class Run:
             reason=reason or None,
             next=NEXT_AFTER_STOP if reason else None,
         )
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """A step of the journal, to its end even if the call is cancelled."""
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(work)

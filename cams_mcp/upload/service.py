@@ -20,6 +20,7 @@ from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.audience_question import MIN_MATCHED
 from cams_mcp.policy import Service
 from cams_mcp.store import Job, Journal
+from cams_mcp.threads import in_thread
 from cams_mcp.upload.checking import Checked, HowToRead, check_file
 from cams_mcp.upload.requests import (
     CheckAudienceFileRequest,
@@ -140,7 +141,7 @@ class Uploads:
                 given = request.model_dump(by_alias=False, exclude_none=True, exclude={"resume"})
                 total = checked.spool.kept
                 name = str(path).encode("utf-8", "replace").decode()
-                upload, owner = await _in_thread(lambda: self._journal.start(name, given, binding, total, number))
+                upload, owner = await in_thread(lambda: self._journal.start(name, given, binding, total, number))
                 return await self._run(request, checked, caller, upload, owner, 0)
 
             if job is None:
@@ -163,7 +164,7 @@ class Uploads:
         """Go on from the first person not known to be applied; repeat a batch of unknown outcome only after a yes."""
 
         async def further_run(binding: str, number: int) -> Response:
-            owner = await _in_thread(lambda: self._journal.take(job.id, job.position))
+            owner = await in_thread(lambda: self._journal.take(job.id, job.position))
             response = await self._run(request, checked, caller, job.id, owner, job.sent)
             if number != job.write:
                 await self._guard.settle(whole, job.write, response)
@@ -192,7 +193,7 @@ class Uploads:
         return await run.send_all()
 
     async def _job(self, upload: str) -> Job:
-        job = await _in_thread(lambda: self._journal.job(upload))
+        job = await in_thread(lambda: self._journal.job(upload))
         if job is None:
             raise NotConfirmed("Nothing was sent: there is no such upload to resume.", hint="See `cams-mcp uploads`.")
         if job.state == "done":
@@ -227,9 +228,3 @@ class Uploads:
                 )
 
         return await anyio.to_thread.run_sync(work)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    with anyio.CancelScope(shield=True):
-        return await anyio.to_thread.run_sync(work)
-    raise AssertionError  # a shield lets every exception through
