@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 from support_redis import MISSING, REDIS, RedisServer
 
 from cams_mcp.sandbox import Sandbox
+
+# A job in the background (nohup, some CI runners) starts with Ctrl-C ignored, and so would every program it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
