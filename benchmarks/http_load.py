@@ -1,9 +1,10 @@
 """Requests per second and p99 over Streamable HTTP, beside a bare low-level server of the same SDK with a trivial tool.
 
 Run: python benchmarks/http_load.py [SECONDS], or --memory for the server's memory after many sessions. Both servers
-run in processes of their own, without authentication; a third one makes the load, on each of them in turn. It is
-`tools/call` of protocol 2026-07-28: cams-mcp's is list_instance with one row from the embedded sandbox, signed and
-checked; the bare server's returns a constant.
+run in processes of their own, without authentication; a third one makes the load, on each of them in turn, with
+protocol 2026-07-28: server/discover, which costs both the same work and so shows what our HTTP layers add, and
+tools/call. The call of cams-mcp is list_instance with one row from the embedded sandbox, signed and checked; the bare
+server's returns a constant.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ def request_of(tool: str, arguments: dict[str, int]) -> tuple[dict[str, str], di
     headers = {
         "accept": "application/json, text/event-stream",
         "mcp-protocol-version": "2026-07-28",
-        "mcp-method": "tools/call",
-        "mcp-name": tool,
+        "mcp-method": "tools/call" if tool else "server/discover",
     }
-    params = {"name": tool, "arguments": arguments, "_meta": meta}
-    return headers, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    call = {"name": tool, "arguments": arguments} if tool else {}
+    headers |= {"mcp-name": tool} if tool else {}
+    return headers, {"jsonrpc": "2.0", "id": 1, "method": headers["mcp-method"], "params": call | {"_meta": meta}}
 
 
 async def load(url: str, tool: str, arguments: dict[str, int], clients: int, seconds: float) -> list[float]:
@@ -83,22 +84,30 @@ async def load(url: str, tool: str, arguments: dict[str, int], clients: int, sec
 
 
 def main(seconds: float) -> None:
-    rounds = 3
-    print("| clients | server | requests/s | ratio | p99 |")
-    print("|---|---|---|---|---|")
+    print("| clients | server | request | requests/s | ratio | p99 |")
+    print("|---|---|---|---|---|---|")
     commands = [command for command, _, _ in PROGRAMS.values()]
     with running(commands[0]) as ours, running(commands[1]) as bare:
         urls = dict(zip(PROGRAMS, (ours, bare), strict=True))
         for clients in CLIENTS:
-            taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-            for _ in range(rounds):
-                for name, (_, tool, arguments) in PROGRAMS.items():
-                    taken[name] += asyncio.run(load(urls[name], tool, arguments, clients, seconds / rounds))
-            base = len(taken["bare server, trivial tool"])
-            for name, times in taken.items():
-                p99 = statistics.quantiles(times, n=100)[98] * 1000
-                rate, ratio = len(times) / seconds, len(times) / base
-                print(f"| {clients} | {name} | {rate:.0f} | {ratio:.2f} | {p99:.0f} ms |", flush=True)
+            for is_call in (False, True):
+                compare(urls, clients, seconds, is_call=is_call)
+
+
+def compare(urls: dict[str, str], clients: int, seconds: float, *, is_call: bool) -> None:
+    """Both servers in turn."""
+    rounds = 3
+    taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for _ in range(rounds):
+        for name, (_, tool, arguments) in PROGRAMS.items():
+            asked = tool if is_call else ""
+            taken[name] += asyncio.run(load(urls[name], asked, arguments, clients, seconds / rounds))
+    base = len(taken["bare server, trivial tool"])
+    for name, times in taken.items():
+        p99 = statistics.quantiles(times, n=100)[98] * 1000
+        rate, ratio = len(times) / seconds, len(times) / base
+        method = "tools/call" if is_call else "server/discover"
+        print(f"| {clients} | {name} | {method} | {rate:.0f} | {ratio:.2f} | {p99:.0f} ms |", flush=True)
 
 
 async def sessions(url: str, number: int) -> None:
