@@ -2,11 +2,11 @@
 
 What each declares, as far as is publicly known (late 2026):
 
-- Claude Desktop: no elicitation; 2025-06-18 in the public lists of clients, 2025-11-25 in newer reports.
+- Claude Desktop: no elicitation; 2025-06-18 in the public lists of clients.
 - Claude Code: elicitation, declared bare (which means forms), and roots; since its 2.1.76. It speaks 2025-11-25.
 - VS Code: elicitation with forms and URLs, sampling, roots, tasks. It speaks 2025-11-25.
 
-None is known to speak 2026-07-28 by default. The same capabilities are played there too, for the day they do.
+No public report was found of one that speaks 2026-07-28. The same capabilities are played there too, for the day they do.
 """
 
 from __future__ import annotations
