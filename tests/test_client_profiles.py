@@ -6,7 +6,7 @@ What each declares, as far as is publicly known (late 2026):
 - Claude Code: elicitation, declared bare (which means forms), and roots; since its 2.1.76. It speaks 2025-11-25.
 - VS Code: elicitation with forms and URLs, sampling, roots, tasks. It speaks 2025-11-25.
 
-No public report was found of one that speaks 2026-07-28. The same capabilities are played there too, for the day they do.
+No public report was found of one that speaks 2026-07-28. The same capabilities are played there too, for that day.
 """
 
 from __future__ import annotations
