@@ -152,38 +152,36 @@ class Settings:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Toolbox]:
         """The tools over a client, under these settings' guard. Imports what only calls need."""
-        from cams_mcp.guard import Guard  # noqa: PLC0415
         from cams_mcp.operations import OPERATIONS  # noqa: PLC0415
         from cams_mcp.tools import Toolbox  # noqa: PLC0415
 
-        store = self.store()
-        try:
-            async with self._connect() as client:
-                guard = Guard(client, store, self.policy)
-                uploads = None
-                if self.upload_dirs:
-                    from cams_mcp.upload.folders import Folders  # noqa: PLC0415 - not always wanted
+        async with self._collaborators() as (client, guard, store):
+            uploads = None
+            if self.upload_dirs:
+                from cams_mcp.upload.folders import Folders  # noqa: PLC0415 - not always wanted
 
-                    uploads = self.uploads(Folders.of(self.upload_dirs).open, client, guard, store)
-                how: dict[str, Any] = {"read_only": self.read_only, "result_tokens": self.result_tokens}
-                yield Toolbox(OPERATIONS, client, guard, uploads, **how)
-        finally:
-            store.close()
+                uploads = self._uploads(Folders.of(self.upload_dirs).open, client, guard, store)
+            how: dict[str, Any] = {"read_only": self.read_only, "result_tokens": self.result_tokens}
+            yield Toolbox(OPERATIONS, client, guard, uploads, **how)
 
     @asynccontextmanager
     async def open_uploads(self, open_file: OpenFile, **more: Any) -> AsyncGenerator[Uploads]:
-        """The file tools over a client, for files that `open_file` opens."""
-        from cams_mcp.guard import Guard  # noqa: PLC0415
+        """The file tools over a client, for files that `open_file` opens; `more` goes to `Uploads`."""
+        async with self._collaborators() as (client, guard, store):
+            yield self._uploads(open_file, client, guard, store, **more)
+
+    @asynccontextmanager
+    async def _collaborators(self) -> AsyncGenerator[tuple[CamsClient, Guard, BaseStore]]:
+        from cams_mcp.guard import Guard  # noqa: PLC0415 - not needed to start
 
         store = self.store()
         try:
             async with self._connect() as client:
-                yield self.uploads(open_file, client, Guard(client, store, self.policy), store, **more)
+                yield client, Guard(client, store, self.policy), store
         finally:
             store.close()
 
-    def uploads(self, open_file: OpenFile, client: CamsClient, guard: Guard, store: BaseStore, **more: Any) -> Uploads:
-        """The file tools over these collaborators; `more` goes to `Uploads`."""
+    def _uploads(self, open_file: OpenFile, client: CamsClient, guard: Guard, store: BaseStore, **more: Any) -> Uploads:
         from cams_mcp.upload.runner import Limits  # noqa: PLC0415 - not always wanted
         from cams_mcp.upload.service import Uploads  # noqa: PLC0415
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import AUDIENCE, TARGET, VALID_ARGUMENTS, no_sleep, people, serving
+from support_nginx import NGINX, nginx
+from support_redis import free_port
 
 from cams_mcp.client import CamsClient, ClientOptions
 from cams_mcp.credentials import ExplicitKey
@@ -20,8 +19,6 @@ from cams_mcp.errors import CamsError, CamsMcpError, ProxyAnswer
 from cams_mcp.models import AnyOperation, Request
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
-
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
 
@@ -50,11 +47,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 @pytest.fixture
 def host() -> str:
     """What nginx passes on as Host."""
@@ -64,29 +56,13 @@ def host() -> str:
 @pytest.fixture
 def proxy(tmp_path: Path, sandbox: Sandbox, host: str) -> Generator[Endpoint]:
     """Where nginx listens, in front of the sandbox."""
-    assert NGINX is not None
     port = free_port()
     # Started by root, nginx would change to a user that may not write into the test's directory.
     user = "user root;" if os.geteuid() == 0 else ""
-    configuration = tmp_path / "nginx.conf"
     with serving(sandbox_app(sandbox)) as upstream:
-        configuration.write_text(
-            CONFIGURATION.format(directory=tmp_path, port=port, upstream=upstream, host=host, user=user)
-        )
-        with subprocess.Popen(
-            [NGINX, "-p", tmp_path, "-e", "stderr", "-c", configuration], stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                assert process.stderr is not None
-                said = ""
-                while "start worker process " not in said:
-                    line = process.stderr.readline()
-                    assert line, f"nginx ended early: {said}"
-                    said += line
-                yield Endpoint.parse(f"http://127.0.0.1:{port}")
-            finally:
-                process.terminate()
-                process.communicate(timeout=30)
+        configuration = CONFIGURATION.format(directory=tmp_path, port=port, upstream=upstream, host=host, user=user)
+        with nginx(tmp_path, configuration):
+            yield Endpoint.parse(f"http://127.0.0.1:{port}")
 
 
 async def call(endpoint: Endpoint, operation: AnyOperation, arguments: dict[str, Any], **options: Any) -> Any:

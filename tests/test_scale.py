@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -20,13 +18,12 @@ from mcp import Client
 from store_worker import a_write
 from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, people, serving, text_of, writes_that_arrived, yes
 from support_http import LISTENING, get
+from support_nginx import NGINX, nginx
 from support_process import Program
 from support_redis import MISSING, REDIS, RedisServer, free_port
 
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
 from cams_mcp.store.redis import RedisStore
-
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 pytestmark = [
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)"),
@@ -152,28 +149,13 @@ def site_with(directory: Path, redis: RedisServer, *arguments: str) -> Generator
 
 @contextmanager
 def proxy(directory: Path, first: str, second: str) -> Generator[str]:
-    assert NGINX is not None
     port = free_port()
-    configuration = directory / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     places = [url.removeprefix("http://").removesuffix("/mcp") for url in (first, second)]
-    configuration.write_text(
-        CONFIGURATION.format(directory=directory, port=port, user=user, first=places[0], second=places[1])
-    )
-    with subprocess.Popen(
-        [NGINX, "-p", directory, "-e", "stderr", "-c", configuration], stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stderr is not None
-            said = ""
-            while "start worker process " not in said:
-                line = process.stderr.readline()
-                assert line, f"nginx ended early: {said}"
-                said += line
-            yield f"http://127.0.0.1:{port}/mcp"
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
+    with nginx(
+        directory, CONFIGURATION.format(directory=directory, port=port, user=user, first=places[0], second=places[1])
+    ):
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 @pytest.fixture

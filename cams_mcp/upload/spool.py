@@ -214,7 +214,6 @@ class Batches:
         self._most_users = most_users
         self._most_bytes = most_bytes
         self._waiting: list[bytes] = []
-        self._ended = False
 
     def __iter__(self) -> Iterator[list[bytes]]:
         return self
