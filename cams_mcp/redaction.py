@@ -18,10 +18,23 @@ _CONTROL = re.compile(f"[{_CONTROL_CHARACTERS}]+")
 _INVISIBLE = re.compile(f"[{_INVISIBLE_CHARACTERS}]+")
 _UNSEEN = re.compile(f"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}]+")
 
+_UNREADABLE = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+)
+
 _MARKS = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02`', "'"))
 
 LONGEST_QUOTE = 300
 _LONGEST_READ = 4096
+
+
+def readable(text: str) -> str:
+    """`text` with everything replaced by U+FFFD that cannot be encoded or that hides what a person would read.
+
+    That is: lone surrogates, control characters other than tabs and line ends, overrides of the writing direction, and
+    invisible tag characters. Joiners and direction marks stay, because emoji and right-to-left names need them.
+    """
+    return text if text.isascii() and text.isprintable() else _UNREADABLE.sub("\ufffd", text)
 
 
 def scrub(text: str) -> str:
