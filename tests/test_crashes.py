@@ -155,9 +155,9 @@ async def test_a_server_that_is_killed_sends_nothing_unapproved_unrecorded_or_tw
         repeated = await connected.call_tool(WRITE, PEOPLE)
         results = [await spend(connected, way, approval) for _ in range(2)] if approval else []
     text = repeated.structured_content["preview"] if way == "token" else person.asked[0]
-    told = "this very list went to this audience already" if ended else "whether it arrived is unknown"
+    told = "the same list was already sent to this audience" if ended else "whether CAMS applied it is unknown"
     assert (told in text) is begun
-    assert ("this very list" in text) is begun
+    assert ("the same list" in text) is begun
     if approval:
         # An approval that was not spent yet outlives the crash, and is good once.
         assert [result.is_error for result in results] == [begun, True]

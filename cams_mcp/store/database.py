@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS approvals (
     channel TEXT NOT NULL,
     issued REAL NOT NULL,
     expires REAL NOT NULL,
-    seen_write INTEGER NOT NULL
+    seen_write INTEGER NOT NULL,
+    entry TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE IF NOT EXISTS writes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,9 +37,14 @@ CREATE TABLE IF NOT EXISTS writes (
     users INTEGER NOT NULL,
     started REAL NOT NULL,
     outcome TEXT NOT NULL,
-    request_id TEXT
+    request_id TEXT,
+    part_digest TEXT NOT NULL DEFAULT '',
+    owner TEXT NOT NULL DEFAULT '',
+    entry TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS writes_by_list ON writes (list_digest);
+CREATE INDEX IF NOT EXISTS writes_by_part ON writes (part_digest) WHERE part_digest != '';
+CREATE INDEX IF NOT EXISTS writes_open ON writes (id) WHERE entry != '';
 CREATE INDEX IF NOT EXISTS writes_by_audience ON writes (audience, started);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY,
@@ -50,7 +56,8 @@ CREATE TABLE IF NOT EXISTS uploads (
     write INTEGER NOT NULL,
     state TEXT NOT NULL,
     reason TEXT NOT NULL,
-    owner TEXT NOT NULL
+    owner TEXT NOT NULL,
+    approved REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS batches (
     upload TEXT NOT NULL REFERENCES uploads (id),
@@ -71,6 +78,18 @@ CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE DELETE ON audit BEGIN SELECT RAI
 CREATE TRIGGER IF NOT EXISTS audit_grows BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
+
+
+_ADDED = {
+    "approvals": {"entry": "TEXT NOT NULL DEFAULT '{}'"},
+    "writes": {
+        "part_digest": "TEXT NOT NULL DEFAULT ''",
+        "owner": "TEXT NOT NULL DEFAULT ''",
+        "entry": "TEXT NOT NULL DEFAULT ''",
+    },
+    "uploads": {"approved": "REAL NOT NULL DEFAULT 0"},
+}
+"""Columns that a file made by cams-mcp 0.1.0 does not have."""
 
 
 class Database:
@@ -174,6 +193,7 @@ def _prepare(database: sqlite3.Connection) -> bytes:
     _write_ahead(database)
     database.execute("PRAGMA synchronous = FULL")
     database.execute("BEGIN IMMEDIATE")
+    _add_columns(database)
     for statement in _statements(_SCHEMA):
         database.execute(statement)
     row = database.execute("SELECT salt FROM secret").fetchone()
@@ -182,6 +202,14 @@ def _prepare(database: sqlite3.Connection) -> bytes:
         database.execute("INSERT INTO secret VALUES (?)", (salt,))
     database.execute("COMMIT")
     return salt
+
+
+def _add_columns(database: sqlite3.Connection) -> None:
+    for table, columns in _ADDED.items():
+        present = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+        for column, kind in columns.items():
+            if present and column not in present:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 def _write_ahead(database: sqlite3.Connection) -> None:
