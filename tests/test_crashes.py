@@ -83,6 +83,8 @@ class World:
             assert trail.count("approved") >= number
         assert len(self.arrived) == len(self.trail_on_arrival)
         assert self.events().count("approved") == len(self.ledger()) >= len(self.arrived)
+        events = self.events()
+        assert events.count("approved") == sum(events.count(event) for event in ("sent", "failed", "unknown"))
         for outcome, request_id in self.ledger():
             assert (outcome, request_id is None) in (("sent", False), ("unknown", True))
             assert request_id is None or request_id in self.arrived
