@@ -21,7 +21,7 @@ LONGEST_ID = 256
 LONGEST_TEXT = 500
 LONGEST_PATH = 4096
 MOST = 10**12
-"""No count and no page is larger."""
+"""No number of people and no page is larger."""
 
 _AROUND_IDS = " \t\r\n\u00a0\u3000"
 """What comes along when somebody copies an id from a page or a table."""
@@ -85,8 +85,8 @@ def _check_path(value: str) -> str:
     return value
 
 
-def _check_count(value: int) -> int:
-    if value > MOST:
+def _check_number(value: int | None) -> int | None:
+    if value is not None and value > MOST:
         raise wrong("must be at most {most}", most=f"{MOST:,}")
     return value
 
@@ -135,8 +135,8 @@ Text = Annotated[str, AfterValidator(_check_text)]
 FilePath = Annotated[str, AfterValidator(_check_path)]
 """The name of a file on this machine."""
 
-Count = Annotated[int, AfterValidator(_check_count)]
-"""A number that is shown or sent: never so long that it hides what stands around it."""
+BOUNDED = AfterValidator(_check_number)
+"""Marks a number, after its `Field`: it is never so long that it hides what is shown around it."""
 
 NESTED = BeforeValidator(_parse_json_text)
 """Marks a nested argument: it is accepted as JSON text as well."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, T
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
 
-from cams_mcp.fields import NESTED, Count
+from cams_mcp.fields import BOUNDED, NESTED
 
 Outcome = Literal["sent", "refused", "unknown"]
 """How a write ended."""
@@ -81,8 +81,8 @@ class Strict(BaseModel):
 class Page(Strict):
     """Paging of the operations that take a `Page` object."""
 
-    size: Annotated[Count, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    index: Annotated[Count, Field(ge=1, description="Page number.")] = 1
+    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
 PageArgument = Annotated[Page, NESTED, Field(description="Paging.")]

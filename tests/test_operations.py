@@ -289,7 +289,7 @@ def test_every_documented_group_status_is_accepted(status: str) -> None:
     assert parse_arguments(LIST_CHAT_GROUP, arguments).parameters()["GroupStatus"] == status
 
 
-@pytest.mark.parametrize("wrong", [{"channel_type": "viber"}, {"group_status": "GONE"}, {"group_status": "\ud800"}])
+@pytest.mark.parametrize("wrong", [{"channel_type": "viber"}, {"group_status": "GONE"}])
 def test_values_outside_a_closed_list_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(InvalidArguments, match="must be one of"):
         parse_arguments(LIST_CHAT_GROUP, VALID_ARGUMENTS["list_chat_group"] | wrong)

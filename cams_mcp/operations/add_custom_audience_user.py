@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from cams_mcp.fields import NESTED, Count, Id, wrong
+from cams_mcp.fields import BOUNDED, NESTED, Id, wrong
 from cams_mcp.models import LookUp, Operation, Response, Strict, WriteRequest
 from cams_mcp.operations.audience_question import describe, person
 from cams_mcp.operations.people import list_digest, person_hash
@@ -74,7 +74,7 @@ uploads with under 100 matches; matching takes up to a day."""
     page_id: Annotated[Id, Field(description="From list_custom_audience.")]
     ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
-    estimated_num_total: Annotated[Count | None, Field(ge=0, description="Users over all batches.")] = None
+    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches."), BOUNDED] = None
     batch_last_flag: Annotated[bool | None, Field(description="True on the last batch.")] = None
     users: Annotated[
         Annotated[list[AudienceUser], Field(min_length=1, max_length=MAX_USERS)] | None,

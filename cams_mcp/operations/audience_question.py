@@ -7,7 +7,7 @@ and in quotation marks, or is a number; so whatever comes, the question says the
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +29,7 @@ MIN_MATCHED = 100
 
 LOOK_UP_SECONDS = 15.0
 MOST_INSTANCE_PAGES = 3
+MOST_EXAMPLES = 4
 
 Person = tuple[str, str]
 
@@ -173,9 +174,9 @@ def _people(request: AddCustomAudienceUserRequest) -> list[str]:
     return lines
 
 
-def examples(masked: Iterable[str]) -> list[str]:
+def examples(masked: Sequence[str]) -> list[str]:
     """The line that shows some masked addresses, if there are any."""
-    shown = [f"{'e-mail' if '@' in address else 'phone'} {quoted(address)}" for address in masked]
+    shown = [f"{'e-mail' if '@' in address else 'phone'} {quoted(address)}" for address in masked[:MOST_EXAMPLES]]
     return [f"For example {', '.join(shown)}."] if shown else []
 
 

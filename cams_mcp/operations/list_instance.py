@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AliasChoices, Field
 
-from cams_mcp.fields import Count, Id, Text, one_of, wrong
+from cams_mcp.fields import BOUNDED, Id, Text, one_of, wrong
 from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Operation, Request, Rows, Tolerant
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
@@ -40,8 +40,8 @@ its rows give the cust_space_id of the other tools (direct customers: the instan
     filter_str: Annotated[Text | None, Field(description="Free text filter.")] = None
     bind_id: Annotated[Id | None, Field(description="Filter by bound id.")] = None
     is_bind: Annotated[bool | None, Field(description="Only bound, or only unbound.")] = None
-    page_size: Annotated[Count, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    page_index: Annotated[Count, Field(ge=1, description="Page number.")] = 1
+    page_size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    page_index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
 class Instance(Tolerant):
