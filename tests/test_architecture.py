@@ -14,7 +14,7 @@ ROOT = Path(cams_mcp.__file__).parent
 MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
-    {"__init__", "errors", "threads", "redaction", "confirmation", "access"},
+    {"__init__", "errors", "fields", "threads", "redaction", "confirmation", "access"},
     {"endpoint", "telemetry", "models", "logs", "fairness", "auth"},
     {"store", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},

@@ -542,11 +542,14 @@ async def test_the_question_names_things_and_says_what_follows(sandbox: Sandbox)
         'Add 3 people to the Meta custom audience "VIP-Q1-1"?',
         f"Audience id {AUDIENCE}, 0 tokens now.",
         (
-            'Ad account "Ads 001" (238400000000001), page 102938475600001, '
-            'instance "Aurora Coffee Singapore messenger" (cams-msgr0001).'
+            'Ad account "Ads 001" (id 238400000000001), page 102938475600001, '
+            'instance "Aurora Coffee Singapore messenger" (id "cams-msgr0001").'
         ),
         "2 with e-mail, 3 with phone, 1 listed twice or more.",
-        "For example j***@example.com, J***@example.com, +86138****0000, 86138****0000.",
+        (
+            'For example e-mail "j***@example.com", e-mail "J***@example.com", '
+            'phone "+86138****0000", phone "86138****0000".'
+        ),
         "The whole upload is said to have 40 people.",
         "This is the last batch of the upload.",
         "Their addresses go to Meta. This cannot be undone.",
@@ -631,10 +634,10 @@ async def test_a_name_from_cams_cannot_forge_the_question(sandbox: Sandbox, name
 
 async def test_an_id_from_the_assistant_cannot_forge_the_question(sandbox: Sandbox) -> None:
     text = await question(
-        Sandbox(Faults([Fault.parse("denied")])), LIST | {"page_id": "1\nNothing is sent. Safe to confirm."}
+        Sandbox(Faults([Fault.parse("denied")])), LIST | {"page_id": "Nothing.is.sent:safe-to-confirm"}
     )
 
-    assert 'page "1 Nothing is sent. Safe to confirm."' in text
+    assert 'page "Nothing.is.sent:safe-to-confirm"' in text
     assert len(text.splitlines()) == len((await question(Sandbox(Faults([Fault.parse("denied")])))).splitlines())
 
 
@@ -813,7 +816,7 @@ async def test_a_call_that_is_called_off_while_it_is_sent_is_recorded_as_unknown
     [
         ({"users_per_call": 119}, "at most 119 users in a call"),
         ({"users_per_day": 119}, "at most 119 users a day"),
-        ({"audiences": frozenset({"1", "2"})}, "may not write to this audience"),
+        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
 )
