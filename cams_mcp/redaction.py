@@ -22,6 +22,10 @@ _UNREADABLE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
 )
 
+_ID = re.compile(r"[A-Za-z0-9._:*-]{1,64}")
+_UUID = re.compile(r"(?=.*[A-Za-z])(?:[A-Za-z0-9]{8}(?:-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}|[A-Fa-f0-9]{32})")
+_NUMBER_IN_ID = re.compile(r"\d(?:[._:*-]*\d){6,}")
+
 _MARKS = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02`', "'"))
 
 LONGEST_QUOTE = 300
@@ -48,6 +52,17 @@ def scrub(text: str) -> str:
     text = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
     text = _NUMBER.sub("***", _EMAIL.sub("***", text)).strip()
     return f"{text[:LONGEST_QUOTE]}..." if cut or len(text) > LONGEST_QUOTE else text
+
+
+def identifier(text: str | None) -> str | None:
+    """`text` if it can only be an id, such as a request id or an error code; None if it could be anything else.
+
+    An id has up to 64 letters, digits and `._:-` (and `*`, with which the documents mask them). Seven digits or more
+    could be somebody's phone number, so only an id in the form of a UUID may have that many in a row.
+    """
+    if text is None or not _ID.fullmatch(text):
+        return None
+    return text if _UUID.fullmatch(text) or not _NUMBER_IN_ID.search(text) else None
 
 
 def printable(text: str, longest: int = 120) -> str:
