@@ -103,7 +103,6 @@ class CamsClient:
         nonce: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self._options = options or ClientOptions()
-        self._own_transport = transport is not None
         self._endpoint = endpoint
         self._credentials = credentials
         self._upstream = upstream
@@ -211,8 +210,7 @@ class CamsClient:
         with anyio.move_on_after(seconds):
             progress.stage = "key"
             auth = ACS3Auth(ExplicitKey(await self._credentials()), now=self._now, nonce=self._nonce)
-            # A transport of the caller's own does not say when it sends.
-            progress.stage = "answer" if self._own_transport else "connection"
+            progress.stage = "connection"
             try:
                 return await exchange(self._http, request, auth, progress, most_bytes=most_bytes)
             except BROKEN as error:

@@ -127,7 +127,8 @@ def http_client(transport: httpx.AsyncBaseTransport | None, timeout: float) -> h
     try:
         return httpx.AsyncClient(
             transport=transport,
-            timeout=timeout,
+            # httpx forgets to close a socket whose TLS handshake is cancelled, so it must itself notice the time.
+            timeout=httpx.Timeout(timeout, connect=0.9 * timeout),
             headers={
                 "user-agent": f"cams-mcp/{__version__}",
                 "accept": "application/json",
@@ -137,6 +138,7 @@ def http_client(transport: httpx.AsyncBaseTransport | None, timeout: float) -> h
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=MOST_IDLE_CONNECTIONS),
             # Nothing may be remembered of an answer and go out with the next request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            event_hooks={"request": [_goes_out] if transport else [], "response": [_leads_nowhere]},
         )
     except OSError:
         raise ConfigurationError(
@@ -149,6 +151,16 @@ def http_client(transport: httpx.AsyncBaseTransport | None, timeout: float) -> h
             "A proxy of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.",
             hint="Use a URL like http://proxy.example.com:8080, or unset it. SOCKS needs the package socksio.",
         ) from None
+
+
+async def _goes_out(request: httpx.Request) -> None:
+    """Tell `Progress` what httpx's own transport tells it, for one that may not: after this, anything may be sent."""
+    await request.extensions["trace"]("transport.send_request_headers.started", {"request": request})
+
+
+async def _leads_nowhere(response: httpx.Response) -> None:
+    """Redirects are not followed. httpx reads their addresses all the same, and crashes on some."""
+    response.headers.pop("location", None)
 
 
 async def exchange(
