@@ -31,6 +31,10 @@ _QUOTES = (
 )
 _QUOTE = re.compile(f"[{_QUOTES}]|'+")
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_ID = re.compile(r"[A-Za-z0-9._:*-]{1,64}")
+_UUID = re.compile(r"(?=.*[A-Za-z])(?:[A-Za-z0-9]{8}(?:-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}|[A-Fa-f0-9]{32})")
+_NUMBER_IN_ID = re.compile(r"\d(?:[._:*-]*\d){6,}")
+
 
 MOST_MARKS = 3
 """Accents and vowel signs on one letter; living scripts need no more, and higher stacks cover the lines around them."""
@@ -64,6 +68,17 @@ def scrub(text: str) -> str:
     text = printable(text, _LONGEST_READ)
     text = _NUMBER.sub("***", _EMAIL.sub("***", text)).strip()
     return f"{text[:LONGEST_QUOTE]}..." if cut or len(text) > LONGEST_QUOTE else text
+
+
+def identifier(text: str | None) -> str | None:
+    """`text` if it can only be an id, such as a request id or an error code; None if it could be anything else.
+
+    An id has up to 64 letters, digits and `._:-` (and `*`, with which the documents mask them). Seven digits or more
+    could be somebody's phone number, so only an id in the form of a UUID may have that many in a row.
+    """
+    if text is None or not _ID.fullmatch(text):
+        return None
+    return text if _UUID.fullmatch(text) or not _NUMBER_IN_ID.search(text) else None
 
 
 def printable(text: str, longest: int = 120) -> str:

@@ -15,9 +15,10 @@ MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
     {"__init__", "errors", "fields", "threads", "redaction", "confirmation", "access"},
-    {"endpoint", "telemetry", "models", "logs", "fairness", "auth"},
+    {"endpoint", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts"},
     {"store", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
+    {"exchange"},
     {"client"},
     {"guard", "sandbox"},
     {"upload"},
@@ -45,7 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
         "catalog",
         "cli.demo",
     },
-    "httpx": {"signing", "client", "sandbox.transports", "cli.remote_checks", "auth.keys"},
+    "httpx": {"signing", "exchange", "client", "sandbox.transports", "cli.remote_checks", "auth.keys"},
     "starlette": {"http"},
     "uvicorn": {"http"},
     "jwt": {"auth"},
