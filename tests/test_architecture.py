@@ -15,7 +15,7 @@ MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
     {"__init__", "errors", "threads", "redaction", "confirmation", "access"},
-    {"endpoint", "telemetry", "models", "logs", "fairness", "auth"},
+    {"endpoint", "telemetry", "models", "logs", "fairness", "auth", "envelope"},
     {"store", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
     {"client"},
@@ -40,6 +40,7 @@ LIBRARIES: dict[str, set[str]] = {
         "guidance",
         "server",
         "guard",
+        "envelope",
         "stdio",
         "http",
         "catalog",
