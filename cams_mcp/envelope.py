@@ -1,4 +1,4 @@
-"""JSON-RPC messages as they arrive: read, or refused in words that repeat nothing of them.
+"""JSON-RPC messages as they arrive: read, or refused in words that repeat nothing of them; and answers that can leave.
 
 Both transports read messages here, before the SDK sees them. The SDK answers an invalid message with its validation
 error, which quotes the message and with it people's addresses. It also takes a request whose id has the wrong type for
@@ -12,7 +12,9 @@ from typing import Any, cast
 
 import mcp_types as types
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
+
+from cams_mcp.redaction import readable
 
 _NOT_JSON = (
     "The message is not JSON in UTF-8. Look for a truncated message, an unescaped control character, half of a "
@@ -58,6 +60,29 @@ def read_message(body: bytes) -> types.JSONRPCMessage:
     except ValidationError:
         text = "The message is not a JSON-RPC 2.0 request, notification or response."
         raise Unreadable(types.INVALID_REQUEST, text, number) from None
+
+
+def encodable(value: Any) -> Any:
+    """`value`, or a copy without what cannot be encoded: an answer that cannot be sent would end the connection."""
+    try:
+        to_json(value)
+    except ValueError:
+        return _cleaned(value)
+    return value
+
+
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return readable(value)
+        case dict():
+            return {readable(str(name)): _cleaned(item) for name, item in cast("dict[Any, Any]", value).items()}
+        case list() | tuple():
+            return [_cleaned(item) for item in cast("list[Any]", value)]
+        case int() | float() | None:
+            return value
+        case _:
+            return type(value).__name__
 
 
 def _problem(message: dict[str, Any]) -> str | None:
