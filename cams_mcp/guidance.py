@@ -105,7 +105,9 @@ class Guidance:
             found = await read_resource(params.uri, self._visible(), self._calls(ctx))
         if found is None:
             known = ", ".join(resource.uri for resource in RESOURCES)
-            raise MCPError(types.INVALID_PARAMS, f"Unknown resource. This server has: {known}.", {"uri": scrub(params.uri)})
+            raise MCPError(
+                types.INVALID_PARAMS, f"Unknown resource. This server has: {known}.", {"uri": scrub(params.uri)}
+            )
         return found
 
     def _calls(self, ctx: Context) -> Call:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import mcp_types as types
 from mcp.server.transport_security import RequestBodyLimitMiddleware
@@ -14,10 +15,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cams_mcp.envelope import Unreadable, read_message
 from cams_mcp.http.settings import MCP_PATH
 
-MESSAGE = "cams_mcp.message"
-"""Where in a request's scope its message is, for those that stand behind."""
+ASKED = "cams_mcp.asked"
+"""Where in the scope of an HTTP request its `Asked` is, for those that stand behind."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a JSON-RPC request asks for. Not its arguments: they are large, and would be held twice."""
+
+    id: types.RequestId
+    method: str
+    name: object
 
 
 class ReadMessages:
@@ -48,7 +58,7 @@ class ReadMessages:
             # The client left in the middle. There is nobody to answer.
             return
         try:
-            message = read_message(body)
+            asked = _asked(read_message(body))
         except Unreadable as error:
             logger.info("a message was refused: %s", error)
             await _refusal(400, error.answer)(scope, receive, send)
@@ -58,7 +68,13 @@ class ReadMessages:
         async def replay() -> Message:
             return messages.pop() if messages else await receive()
 
-        await self._app({**scope, MESSAGE: message}, replay, send)
+        await self._app({**scope, ASKED: asked}, replay, send)
+
+
+def _asked(message: types.JSONRPCMessage) -> Asked | None:
+    if not isinstance(message, types.JSONRPCRequest):
+        return None
+    return Asked(message.id, message.method, (message.params or {}).get("name"))
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -90,4 +106,4 @@ def _is_visible(value: bytes) -> bool:
 
 
 def _refusal(status: int, answer: types.JSONRPCError) -> Response:
-    return Response(answer.model_dump_json(by_alias=True), status_code=status, media_type="application/json")
+    return Response(answer.model_dump_json(exclude_unset=True), status_code=status, media_type="application/json")

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cams_mcp.access import READ_SCOPE, SCOPES, WRITE_SCOPE, Access
 from cams_mcp.auth import access_of
-from cams_mcp.http.messages import MESSAGE
+from cams_mcp.http.messages import ASKED, Asked
 from cams_mcp.http.settings import MCP_PATH
 from cams_mcp.server import OPEN_METHODS
 
@@ -60,13 +60,13 @@ class RequireScopes:
         self._metadata_url = metadata_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = scope.get(MESSAGE)
-        if isinstance(message, types.JSONRPCRequest):
-            missing = _missing(message, access_of(scope["user"].access_token), self._writing)
+        asked = scope.get(ASKED)
+        if isinstance(asked, Asked):
+            missing = _missing(asked, access_of(scope["user"].access_token), self._writing)
             if missing is not None:
                 needed = (READ_SCOPE, WRITE_SCOPE) if missing == WRITE_SCOPE else (READ_SCOPE,)
                 text = f"this needs the scope {missing}, which the access token does not have. Nothing was sent."
-                refusal = _refusal(403, "insufficient_scope", text, needed, self._metadata_url, message.id)
+                refusal = _refusal(403, "insufficient_scope", text, needed, self._metadata_url, asked.id)
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -91,12 +91,11 @@ def _refusal(
     return JSONResponse(content, status_code=status, headers={"www-authenticate": challenge})
 
 
-def _missing(message: types.JSONRPCRequest, access: Access, writing: frozenset[str]) -> str | None:
-    """The scope that is missing for what `message` asks."""
-    if message.method in OPEN_METHODS:
+def _missing(asked: Asked, access: Access, writing: frozenset[str]) -> str | None:
+    """The scope that is missing for what is asked."""
+    if asked.method in OPEN_METHODS:
         return None
     if not access.may_read:
         return READ_SCOPE
-    name = (message.params or {}).get("name")
-    writes = message.method == "tools/call" and isinstance(name, str) and name in writing
+    writes = asked.method == "tools/call" and isinstance(asked.name, str) and asked.name in writing
     return WRITE_SCOPE if writes and not access.may_write else None
