@@ -16,13 +16,12 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
-from cams_mcp.redaction import printable
+from cams_mcp.redaction import scrub
 
 if TYPE_CHECKING:
     from cams_mcp.prompts import Completions
     from cams_mcp.reading import Call
 
-LONGEST_URI = 500
 
 logger = logging.getLogger(__name__)
 Context = ServerRequestContext[Any, Any]
@@ -108,9 +107,7 @@ class Guidance:
         if found is None:
             known = ", ".join(resource.uri for resource in RESOURCES)
             raise MCPError(
-                types.INVALID_PARAMS,
-                f"Unknown resource. This server has: {known}.",
-                {"uri": printable(params.uri, LONGEST_URI)},
+                types.INVALID_PARAMS, f"Unknown resource. This server has: {known}.", {"uri": scrub(params.uri)}
             )
         return found
 

@@ -15,7 +15,7 @@ MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
     {"__init__", "errors", "fields", "threads", "redaction", "confirmation", "access"},
-    {"endpoint", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts"},
+    {"endpoint", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts", "envelope"},
     {"store", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
     {"exchange"},
@@ -41,6 +41,7 @@ LIBRARIES: dict[str, set[str]] = {
         "guidance",
         "server",
         "guard",
+        "envelope",
         "stdio",
         "http",
         "catalog",

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -57,6 +57,24 @@ async def test_each_call_of_cams_is_one_span_within_the_message_s(
     assert span.attributes["cams.request_id"] == result.structured_content["request_id"]
     assert span.attributes["cams.attempts"] == 1
     assert span.parent is not None
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_names_that_a_client_made_up_are_in_no_span(
+    spans: InMemorySpanExporter, sandbox: Sandbox, mode: str
+) -> None:
+    async with mcp_client(sandbox, mode=mode) as client:
+        for call in (client.call_tool, client.get_prompt):
+            with pytest.raises(MCPError):
+                await call("jane.doe@private.example.com", {})
+        await client.call_tool("list_instance", {})
+
+    named = [span.name for span in spans.get_finished_spans()]
+    assert "tools/call list_instance" in named
+    assert {"tools/call", "prompts/get"} <= {*named}
+    # The client's own spans are of its process.
+    ours = [span for span in spans.get_finished_spans() if span.kind == SpanKind.SERVER]
+    assert not [span for span in ours if "private.example.com" in span.to_json()]
 
 
 async def test_a_failed_call_has_its_code_and_attempts_and_no_message(spans: InMemorySpanExporter) -> None:

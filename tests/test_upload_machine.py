@@ -1,7 +1,7 @@
 """Chance against uploads: stops, crashes, resumes and repeated lists, by several processes on one record.
 
-The sandbox's own record says who was sent. A model of sets says who may be: each yes and each unattended run allows each
-person of its list once, and a resume without a question allows only people that nobody sent since the upload stopped.
+The sandbox's own record says who was sent. A model of sets says who may be: each yes and each unattended run allows
+each person of its list once, and a resume without a question only people that nobody sent since the upload stopped.
 """
 
 from __future__ import annotations
