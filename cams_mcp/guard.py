@@ -24,7 +24,7 @@ from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreErr
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
 from cams_mcp.policy import Policy, Service
 from cams_mcp.store import BaseStore, Write
-from cams_mcp.threads import in_thread
+from cams_mcp.threads import in_thread, in_thread_patiently
 
 APPROVAL_SECONDS = 600.0
 
@@ -193,7 +193,7 @@ class Guard:
                 return why, f"Ask the user; call again if they want it. {unseen}"
 
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
-        await in_thread(lambda: self._store.decline(write, channel, approval, reason))
+        await in_thread(lambda: self._store.decline(write, channel, approval, reason), shield=True)
 
     async def resume(self, write: Write, number: int, send: Send, *, counted: bool) -> Response:
         """Go on with a write that was confirmed as a whole and has not been sent as a whole.
@@ -213,7 +213,9 @@ class Guard:
     async def settle(self, write: Write, number: int, response: Response) -> None:
         """Enter how a write ended after all, when another one went on with it."""
         outcome = response.outcome
-        await in_thread(lambda: self._store.finish(number, write, "resumed", outcome, response.request_id, None))
+        await in_thread_patiently(
+            lambda: self._store.finish(number, write, "resumed", outcome, response.request_id, None)
+        )
 
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, binding: str) -> Write:
         """The write, as the store knows it, if it is the one with this digest and its audience is allowed still.
@@ -261,7 +263,9 @@ class Guard:
             raise
         finally:
             try:
-                await in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))
+                await in_thread_patiently(
+                    lambda: self._store.finish(number, write, channel, outcome, request_id, reason)
+                )
             except StoreError:
                 # The ledger keeps it as "unknown"; the caller hears what CAMS said.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)

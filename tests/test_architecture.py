@@ -14,9 +14,9 @@ ROOT = Path(cams_mcp.__file__).parent
 MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
-    {"__init__", "errors", "threads", "redaction", "confirmation", "access"},
-    {"endpoint", "telemetry", "models", "logs", "fairness", "auth"},
-    {"store", "policy", "operations", "credentials"},
+    {"__init__", "errors", "redaction", "confirmation", "access"},
+    {"endpoint", "patience", "telemetry", "models", "logs", "fairness", "auth"},
+    {"store", "threads", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
     {"client"},
     {"guard", "sandbox"},
