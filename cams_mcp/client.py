@@ -163,9 +163,9 @@ class CamsClient:
             await self._sleep(delay)
 
     async def identity(self) -> str:
-        """The endpoint and access key id that calls go out with. The id of a temporary key changes by itself."""
+        """The endpoint and the access key that calls are made with, as approvals are bound to them."""
         key = await self._credentials()
-        return f"{self._endpoint.url} {key.id if key.security_token is None else 'a temporary key'}"
+        return f"{self._endpoint.url} {key.identity}"
 
     def _delay_before_retry(self, error: CamsError, attempt: int) -> float | None:
         if attempt > self._options.retries or not _is_passing(error):

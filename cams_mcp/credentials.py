@@ -8,6 +8,7 @@ second to import, so it is imported on first use and runs in a worker thread, on
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,6 +29,16 @@ HOW_TO_SET = (
 )
 
 
+_STATIC = frozenset({"env", "static_sts"})
+"""Origins of temporary keys that stay until somebody changes them."""
+
+_ROLE_SETTINGS = (
+    "ALIBABA_CLOUD_PROFILE",
+    "ALIBABA_CLOUD_ROLE_ARN",
+    "ALIBABA_CLOUD_ECS_METADATA",
+    "ALIBABA_CLOUD_CREDENTIALS_URI",
+)
+
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -35,7 +46,10 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 class AccessKey:
     """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`.
 
-    `origin` is the part of the official chain it came from, e.g. cli_profile/static_ak.
+    Attributes:
+        origin: the part of the official chain it came from, e.g. cli_profile/static_ak.
+        rotation: for a key that the chain replaces by itself, what the next one has in common with it: its origin and
+            the settings that choose its role; else None.
 
     Raises:
         ConfigurationError: a part holds what cannot be part of a key, such as the line end of a file it came from.
@@ -45,6 +59,12 @@ class AccessKey:
     secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
     origin: str | None = field(default=None, repr=False, compare=False)
+    rotation: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """What an approval is bound to: the id, or `rotation` for a key whose id changes by itself."""
+        return self.rotation or self.id
 
     def __post_init__(self) -> None:
         for name, value in (("id", self.id), ("secret", self.secret), ("security token", self.security_token)):
@@ -103,9 +123,19 @@ class OfficialChain:
         except Exception as error:
             # The chain raises whatever its parts raise; none of it may reach the user raw (it can name secrets).
             raise MissingCredentials(f"No access key was found. Tried: {TRIED}.", hint=HOW_TO_SET) from error
+        token = found.get_security_token() or None
+        origin: str = found.get_provider_name().removeprefix("default/")
         return AccessKey(
             found.get_access_key_id(),
             found.get_access_key_secret(),
-            found.get_security_token() or None,
-            origin=found.get_provider_name().removeprefix("default/"),
+            token,
+            origin=origin,
+            rotation=_rotation(origin) if token is not None else None,
         )
+
+
+def _rotation(origin: str) -> str | None:
+    """What stays the same when the chain replaces a temporary key of this origin; None if it does not replace it."""
+    if origin.rpartition("/")[2] in _STATIC:
+        return None
+    return " ".join([f"{origin} role", *(f"{name}={os.environ.get(name, '')}" for name in _ROLE_SETTINGS)])

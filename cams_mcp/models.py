@@ -111,35 +111,6 @@ class Request(Strict):
         return cast("int", getattr(self, "page_size", DEFAULT_PAGE_SIZE)), cast("int", getattr(self, "page_index", 1))
 
 
-class WriteRequest(Request):
-    """The arguments of an operation that changes something."""
-
-    @property
-    def audience(self) -> str:
-        """What the limits count by: the id of what is written to."""
-        raise NotImplementedError
-
-    def target(self) -> dict[str, str]:
-        """The ids of what is written to, by argument, for the audit trail."""
-        raise NotImplementedError
-
-    def counts(self) -> dict[str, int]:
-        """How many `users`, and other counts for the audit trail."""
-        raise NotImplementedError
-
-    def contents(self) -> int:
-        """A digest of the people written, equal for lists that come to the same; 0 for none."""
-        raise NotImplementedError
-
-    async def described(self, look_up: LookUp) -> list[str]:
-        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences.
-
-        Raises:
-            NotConfirmed: the look-ups show that the write cannot work.
-        """
-        raise NotImplementedError
-
-
 def _as_text(value: object) -> str:
     if isinstance(value, str):
         return value
@@ -174,6 +145,11 @@ class Response(Tolerant):
     def outcome(self) -> Outcome:
         """How a write that answered this ended, for the ledger."""
         return "sent"
+
+    @property
+    def users_sent(self) -> int | None:
+        """How many people a write that answered this sent or may have sent; None for all of them."""
+        return None
 
     @property
     def status(self) -> str:
@@ -263,15 +239,40 @@ class AnyTool(Protocol):
 
 
 class Writable(Protocol):
-    """What the guard needs to know of a write; see `WriteRequest`, which is one."""
+    """What the guard needs to know of a write: the arguments of an operation that writes, or an upload."""
 
     @property
-    def audience(self) -> str: ...
-    def target(self) -> dict[str, str]: ...
-    def counts(self) -> dict[str, int]: ...
-    def contents(self) -> int: ...
-    def parameters(self) -> dict[str, str]: ...
-    async def described(self, look_up: LookUp, /) -> list[str]: ...
+    def audience(self) -> str:
+        """What the limits count by: the id of what is written to."""
+        ...
+
+    def target(self) -> dict[str, str]:
+        """The ids of what is written to, by argument, for the audit trail."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """How many `users`, and other counts for the audit trail."""
+        ...
+
+    def contents(self) -> int:
+        """A digest of the people written, equal for lists that come to the same; 0 for none."""
+        ...
+
+    def part_of(self) -> int:
+        """The same digest of the whole list that these people are the rest of; 0 if they are all of it."""
+        ...
+
+    def parameters(self) -> dict[str, str]:
+        """What an approval is bound to."""
+        ...
+
+    async def described(self, look_up: LookUp, /) -> list[str]:
+        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences.
+
+        Raises:
+            NotConfirmed: the look-ups show that the write cannot work.
+        """
+        ...
 
 
 class LookUp(Protocol):

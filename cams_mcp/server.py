@@ -222,11 +222,14 @@ def _client_name(ctx: Context) -> str:
 
 
 def _answered(params: types.CallToolRequestParams) -> Answered | None:
-    """The second round of a question, if this call is one. Any state or response that came counts as one."""
+    """The second round of a question, if this call is one. Any state or response makes it one."""
     if params.request_state is None and params.input_responses is None:
         return None
-    response = (params.input_responses or {}).get(QUESTION)
+    responses = params.input_responses or {}
     reply = None
-    if isinstance(response, types.ElicitResult):
-        reply = Reply(response.action, cast("Mapping[str, Any] | None", response.content))
+    if QUESTION in responses:
+        response = responses[QUESTION]
+        is_answer = isinstance(response, types.ElicitResult)
+        content = cast("Mapping[str, Any] | None", response.content) if is_answer else None
+        reply = Reply(response.action if is_answer else "malformed", content)
     return Answered(params.request_state or "", reply)

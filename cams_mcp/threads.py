@@ -47,7 +47,7 @@ async def in_thread(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS
     raise busy()
 
 
-async def in_thread_patiently(work: Callable[[], T]) -> T:
+async def patiently(work: Callable[[], T]) -> T:
     """Record what became of a write that was sent: worth a longer wait, and done even if the call is cancelled."""
     return await in_thread(work, patience=OUTCOME_PATIENCE_SECONDS, shield=True)
 

@@ -173,7 +173,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "an ambiguous write is recorded as sent": ("guard.py", 'outcome: Outcome = "unknown"', 'outcome: Outcome = "sent"'),
     "the outcome is not recorded": (
         "guard.py",
-        "lambda: self._store.finish(number, write, channel, outcome, request_id, reason)",
+        "lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users)",
         "lambda: None",
     ),
     "a step of the store can be cut short": (

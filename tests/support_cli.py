@@ -7,7 +7,9 @@ import pty
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAM = [sys.executable, "-m", "cams_mcp"]
@@ -65,6 +67,20 @@ def run_on_terminal(home: Path, *arguments: str, until: str, answer: str) -> tup
             process.kill()
             os.close(ours)
     return process.returncode, output.decode(), shown
+
+
+@contextmanager
+def answering(answer: str, *, until: str) -> Generator[int]:
+    """A terminal for a program's standard input and error; a thread types `answer` once `until` appears."""
+    ours, theirs = pty.openpty()
+    thread = threading.Thread(target=_talk, args=(ours, until, answer))
+    thread.start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        thread.join(SECONDS)
+        os.close(ours)
 
 
 def _talk(terminal: int, until: str, answer: str) -> str:

@@ -224,3 +224,58 @@ def test_look_ups_at_the_same_time_ask_once(tmp_path: Path) -> None:
 
     assert found == [["STS.example1", "made-up", "token"]] * 8
     assert server.asked == 1
+
+
+IDENTITIES = """
+import json, os, sys
+import alibabacloud_credentials.provider as provider
+from alibabacloud_credentials.provider.refreshable import Credentials
+import anyio
+from cams_mcp.credentials import OfficialChain
+
+origin, token = sys.argv[1], sys.argv[2] or None
+found = []
+for number in ("A", "B"):
+    class Chain:
+        def get_credentials(self):
+            return Credentials(access_key_id="STS." + number, access_key_secret="s", security_token=token,
+                               provider_name="default/" + origin)
+    provider.DefaultCredentialsProvider = Chain
+    found.append(anyio.run(OfficialChain()).identity)
+os.environ["ALIBABA_CLOUD_ROLE_ARN"] = "acs:ram::1:role/other"
+found.append(anyio.run(OfficialChain()).identity)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("origin", "token", "stays"),
+    [
+        ("ecs_ram_role", "t", True),
+        ("oidc_role_arn", "t", True),
+        ("cli_profile/ram_role_arn", "t", True),
+        ("env", "t", False),
+        ("cli_profile/static_sts", "t", False),
+        ("cli_profile/static_ak", "", False),
+    ],
+)
+def test_an_approval_outlives_a_key_only_if_the_chain_replaced_it_for_the_same_role(
+    tmp_path: Path, origin: str, token: str, stays: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IDENTITIES, origin, token],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, second, other_role = json.loads(done.stdout)
+
+    assert (first == second) is stays
+    assert other_role != first
+    assert (first == "STS.A") is not stays
+
+
+def test_an_explicit_temporary_key_is_known_by_its_id() -> None:
+    assert AccessKey("STS.A", "s", "t").identity == "STS.A"

@@ -34,7 +34,7 @@ from cams_mcp.patience import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, until
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.redis import RedisStore
-from cams_mcp.threads import STEPS_AT_ONCE, in_thread, in_thread_patiently
+from cams_mcp.threads import STEPS_AT_ONCE, in_thread, patiently
 
 WAITING = 45
 """More than anyio's 40 default threads."""
@@ -257,7 +257,7 @@ async def test_an_outcome_is_recorded_by_a_call_that_is_cancelled() -> None:
     recorded: list[str] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await in_thread_patiently(lambda: recorded.append("outcome"))
+        await patiently(lambda: recorded.append("outcome"))
 
     assert recorded == ["outcome"]
 

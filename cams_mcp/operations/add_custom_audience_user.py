@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from cams_mcp.models import NESTED, LookUp, Operation, Required, Response, Strict, WriteRequest
+from cams_mcp.models import NESTED, LookUp, Operation, Request, Required, Response, Strict
 from cams_mcp.operations.audience_question import describe, person
 from cams_mcp.operations.people import list_digest, person_hash
 
@@ -52,7 +52,7 @@ def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list
     return users
 
 
-class AddCustomAudienceUserRequest(WriteRequest):
+class AddCustomAudienceUserRequest(Request):
     """Add people to a custom audience: hands their e-mails and phones to Meta for matching. Cannot be undone. Call \
 only when the user asked for it, with the user's own list. Nothing is sent until the user confirms: a dialog appears, \
 or you get a preview and a confirmation_token: show the preview, and call again only after their yes. Meta discards \
@@ -95,6 +95,9 @@ uploads with under 100 matches; matching takes up to a day."""
 
     def contents(self) -> int:
         return list_digest({person_hash(*person(user)) for user in self.users or []})
+
+    def part_of(self) -> int:
+        return 0
 
     async def described(self, look_up: LookUp) -> list[str]:
         return await describe(self, look_up)

@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS approvals (
     channel TEXT NOT NULL,
     issued REAL NOT NULL,
     expires REAL NOT NULL,
-    seen_write INTEGER NOT NULL
+    seen_write INTEGER NOT NULL,
+    entry TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE IF NOT EXISTS writes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,9 +43,14 @@ CREATE TABLE IF NOT EXISTS writes (
     users INTEGER NOT NULL,
     started REAL NOT NULL,
     outcome TEXT NOT NULL,
-    request_id TEXT
+    request_id TEXT,
+    part_digest TEXT NOT NULL DEFAULT '',
+    owner TEXT NOT NULL DEFAULT '',
+    entry TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS writes_by_list ON writes (list_digest);
+CREATE INDEX IF NOT EXISTS writes_by_part ON writes (part_digest) WHERE part_digest != '';
+CREATE INDEX IF NOT EXISTS writes_open ON writes (id) WHERE entry != '';
 CREATE INDEX IF NOT EXISTS writes_by_audience ON writes (audience, started);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY,
@@ -56,7 +62,8 @@ CREATE TABLE IF NOT EXISTS uploads (
     write INTEGER NOT NULL,
     state TEXT NOT NULL,
     reason TEXT NOT NULL,
-    owner TEXT NOT NULL
+    owner TEXT NOT NULL,
+    approved REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS batches (
     upload TEXT NOT NULL REFERENCES uploads (id),
@@ -77,6 +84,18 @@ CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE DELETE ON audit BEGIN SELECT RAI
 CREATE TRIGGER IF NOT EXISTS audit_grows BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
+
+
+_ADDED = {
+    "approvals": {"entry": "TEXT NOT NULL DEFAULT '{}'"},
+    "writes": {
+        "part_digest": "TEXT NOT NULL DEFAULT ''",
+        "owner": "TEXT NOT NULL DEFAULT ''",
+        "entry": "TEXT NOT NULL DEFAULT ''",
+    },
+    "uploads": {"approved": "REAL NOT NULL DEFAULT 0"},
+}
+"""Columns that a file made by cams-mcp 0.1.0 does not have."""
 
 
 class Database:
@@ -206,6 +225,7 @@ class Database:
 
 def _prepare(database: sqlite3.Connection) -> bytes:
     """Make the tables that are not there yet; returns the salt."""
+    _add_columns(database)
     for statement in _statements(_SCHEMA):
         database.execute(statement)
     row = database.execute("SELECT salt FROM secret").fetchone()
@@ -213,6 +233,14 @@ def _prepare(database: sqlite3.Connection) -> bytes:
     if row is None:
         database.execute("INSERT INTO secret VALUES (?)", (salt,))
     return salt
+
+
+def _add_columns(database: sqlite3.Connection) -> None:
+    for table, columns in _ADDED.items():
+        present = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+        for column, kind in columns.items():
+            if present and column not in present:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 def _begin_exclusive(database: sqlite3.Connection, deadline: float) -> None:
