@@ -24,7 +24,7 @@ from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreErr
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
 from cams_mcp.policy import Policy, Service
 from cams_mcp.store import BaseStore, Standing, Write, doubtful
-from cams_mcp.threads import in_thread
+from cams_mcp.threads import in_thread, patiently
 
 APPROVAL_SECONDS = 600.0
 
@@ -214,7 +214,7 @@ class Guard:
         raise NotConfirmed(f"Nothing was sent: {message}.", hint=hint)
 
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
-        await in_thread(lambda: self._store.decline(write, channel, approval, reason))
+        await in_thread(lambda: self._store.decline(write, channel, approval, reason), shield=True)
 
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, standing: Standing) -> None:
         """Raise NotConfirmed unless this is the write that was approved before it stopped."""
@@ -268,7 +268,7 @@ class Guard:
             ) from error
         finally:
             try:
-                await in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
+                await patiently(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
             except Exception:
                 # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)

@@ -14,9 +14,9 @@ ROOT = Path(cams_mcp.__file__).parent
 MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
-    {"__init__", "errors", "fields", "threads", "redaction", "confirmation", "access"},
-    {"endpoint", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts", "envelope"},
-    {"store", "policy", "operations", "credentials"},
+    {"__init__", "errors", "fields", "redaction", "confirmation", "access"},
+    {"endpoint", "patience", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts", "envelope"},
+    {"store", "threads", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
     {"exchange"},
     {"client"},

@@ -304,7 +304,7 @@ def test_nobody_else_can_read_the_state(tmp_path: Path) -> None:
     finally:
         os.umask(previous)
 
-    assert modes == {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-shm": 0o600}
+    assert modes == {FILE_NAME: 0o600}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
@@ -415,8 +415,8 @@ from cams_mcp.store import FILE_NAME, Store
 
 store = Store(Path(sys.argv[1]))
 kept = store.issue(a_write(), "token", 600)
-wal = Path(sys.argv[1]) / (FILE_NAME + "-wal")
-resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size, resource.RLIM_INFINITY))
+size = (Path(sys.argv[1]) / FILE_NAME).stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(size * float(sys.argv[3])), resource.RLIM_INFINITY))
 for attempt in (lambda: store.begin(a_write(), "token", kept), lambda: store.issue(a_write(), "token", 600)):
     try:
         attempt()
@@ -430,9 +430,10 @@ print([entry["event"] for entry in store.audit()])
 
 
 @posix
-def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [0, 0.01, 0.1, 0.3])
+def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path, part: float) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, tmp_path, Path(__file__).parent],
+        [sys.executable, "-c", FULL_DISK, tmp_path, Path(__file__).parent, str(part)],
         capture_output=True,
         text=True,
         timeout=60,
