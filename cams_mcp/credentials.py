@@ -7,16 +7,16 @@ second to import, so it is imported on first use and runs in a worker thread, on
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, Protocol
 
-import anyio
-import anyio.to_thread
-
-from cams_mcp.errors import ConfigurationError, MissingCredentials
+from cams_mcp.errors import CamsMcpError, ConfigurationError, MissingCredentials
 
 TRIED = (
     "the options --access-key-id and --access-key-secret, the environment (ALIBABA_CLOUD_ACCESS_KEY_ID), OIDC, "
@@ -94,6 +94,9 @@ class ExplicitKey:
 class OfficialChain:
     """The official credential chain; it refreshes temporary keys by itself.
 
+    A look-up cannot be cancelled. One that takes long goes on in its thread when its caller gives up, and the next
+    caller waits for the same one, so that hanging look-ups neither hold a call nor pile up.
+
     Raises:
         MissingCredentials: on call, when no part of the chain gives a key; names what was tried.
         ConfigurationError: on call, when the key it gives cannot be one.
@@ -101,11 +104,27 @@ class OfficialChain:
 
     def __init__(self) -> None:
         self._provider: Any = None
-        self._lock = anyio.Lock()
+        self._pending: Future[AccessKey | CamsMcpError] | None = None
 
     async def __call__(self) -> AccessKey:
-        async with self._lock:
-            return await anyio.to_thread.run_sync(self._look_up)
+        pending = self._pending
+        if pending is None or pending.done():
+            pending = Future[AccessKey | CamsMcpError]()
+            pending.set_running_or_notify_cancel()  # from here on, a caller who gives up cannot cancel it
+            # A daemon: a look-up that hangs must not keep the program from ending.
+            Thread(target=self._settle, args=(pending,), name="credentials", daemon=True).start()
+            self._pending = pending
+        found = await asyncio.wrap_future(pending)
+        if isinstance(found, CamsMcpError):
+            raise found
+        return found
+
+    def _settle(self, pending: Future[AccessKey | CamsMcpError]) -> None:
+        try:
+            pending.set_result(self._look_up())
+        except CamsMcpError as error:
+            # A result like a key: there may be nobody left to catch it.
+            pending.set_result(error)
 
     def _look_up(self) -> AccessKey:
         # The chain's logger prints a traceback for every source that has no key, and sets its own level and handlers at
@@ -120,18 +139,20 @@ class OfficialChain:
 
                 self._provider = DefaultCredentialsProvider()
             found = self._provider.get_credentials()
-        except Exception as error:
+            token = found.get_security_token() or None
+            origin: str = found.get_provider_name().removeprefix("default/")
+            return AccessKey(
+                found.get_access_key_id(),
+                found.get_access_key_secret(),
+                token,
+                origin=origin,
+                rotation=_rotation(origin) if token is not None else None,
+            )
+        except ConfigurationError:
+            raise
+        except BaseException as error:
             # The chain raises whatever its parts raise; none of it may reach the user raw (it can name secrets).
             raise MissingCredentials(f"No access key was found. Tried: {TRIED}.", hint=HOW_TO_SET) from error
-        token = found.get_security_token() or None
-        origin: str = found.get_provider_name().removeprefix("default/")
-        return AccessKey(
-            found.get_access_key_id(),
-            found.get_access_key_secret(),
-            token,
-            origin=origin,
-            rotation=_rotation(origin) if token is not None else None,
-        )
 
 
 def _rotation(origin: str) -> str | None:

@@ -269,8 +269,8 @@ class Guard:
         finally:
             try:
                 await patiently(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
-            except StoreError:
-                # The ledger keeps it as "unknown"; the caller still gets CAMS's answer.
+            except Exception:
+                # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)
         return response
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, T
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
-from pydantic_core import PydanticCustomError
+
+from cams_mcp.fields import BOUNDED, NESTED
 
 Outcome = Literal["sent", "refused", "unknown"]
 """How a write ended."""
@@ -31,16 +32,6 @@ def _either_spelling(name: str) -> AliasChoices:
 _NAMES = AliasGenerator(validation_alias=_either_spelling, serialization_alias=to_pascal)
 
 
-def _parse_json_text(value: object) -> object:
-    """Some clients send objects and arrays as JSON text; read that too."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return cast("object", json.loads(value))
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("json_text", "must be an object or array, or JSON text of one") from None
-
-
 def _none_as_empty(value: object) -> object:
     return [] if value is None else value
 
@@ -51,12 +42,6 @@ def _object_as_text(value: object) -> object:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return value
 
-
-NESTED = BeforeValidator(_parse_json_text)
-"""Marks a nested argument: it is accepted as JSON text as well."""
-
-Required = Annotated[str, Field(min_length=1)]
-"""A required id or number: never empty."""
 
 Rows = BeforeValidator(_none_as_empty)
 """Marks a list of rows: CAMS may answer null for none."""
@@ -71,22 +56,33 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_left_out(cls, data: Any) -> Any:
-        """Assistants send null for what they leave out."""
+    def _drop_what_is_left_out(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
         given = cast("Mapping[str, Any]", data)
-        if None not in given.values():
+        empty = {name for name, value in given.items() if cls._is_left_out(value)}
+        if not empty:
             return given
-        known = {spelling for name in cls.model_fields for spelling in (name, to_pascal(name))}
-        return {name: value for name, value in given.items() if value is not None or name not in known}
+        left_out = {
+            spelling
+            for name, field in cls.model_fields.items()
+            for spelling in (name, to_pascal(name))
+            # Empty text for a required argument is wrong; null has the error of a missing one.
+            if spelling in empty and (given[spelling] is None or not field.is_required())
+        }
+        return {name: value for name, value in given.items() if name not in left_out}
+
+    @classmethod
+    def _is_left_out(cls, value: object) -> bool:
+        """Assistants send null for what they leave out."""
+        return value is None
 
 
 class Page(Strict):
     """Paging of the operations that take a `Page` object."""
 
-    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    index: Annotated[int, Field(ge=1, description="Page number.")] = 1
+    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
 PageArgument = Annotated[Page, NESTED, Field(description="Paging.")]
@@ -97,6 +93,11 @@ class Request(Strict):
 
     in_body: ClassVar[frozenset[str]] = frozenset()
     """Wire names of the parameters that belong in the form body instead of the query."""
+
+    @classmethod
+    def _is_left_out(cls, value: object) -> bool:
+        """Some clients fill in every argument, with empty text for none."""
+        return value is None or (isinstance(value, str) and not value.strip())
 
     def parameters(self) -> dict[str, str]:
         """By wire name, as text: `true`/`false` (not as the official SDK), nested values as JSON, no absent ones."""
@@ -279,18 +280,6 @@ class LookUp(Protocol):
     """Runs an operation that reads."""
 
     def __call__(self, operation: Operation[RequestT, ResponseT], request: RequestT, /) -> Awaitable[ResponseT]: ...
-
-
-def one_of(*values: str) -> BeforeValidator:
-    """Accept one of `values` in either case and pass it on as given."""
-    known = {value.lower() for value in values}
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value.lower() not in known:
-            raise PydanticCustomError("one_of", "must be one of {values}", {"values": ", ".join(values)})
-        return value
-
-    return BeforeValidator(check)
 
 
 def hoist(data: Mapping[str, Any], element: str) -> dict[str, Any]:

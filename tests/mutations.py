@@ -232,12 +232,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "names are shown as they are": (
         "redaction.py",
-        "name = printable(name).translate(_MARKS)",
+        'name = _QUOTE.sub("\'", printable(name, longest * 2).translate(_FULL_WIDTH))',
         "pass",
     ),
     "ids are shown as they are": (
         "operations/audience_question.py",
-        'return identifier if re.fullmatch(r"[\\w.:-]{1,64}", identifier, re.ASCII) else quoted(identifier)',
+        'return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else quoted(identifier)',
         "return identifier",
     ),
     "nothing tells a waiting client": ("server.py", "group.start_soon(progress.report_waiting)", "pass"),

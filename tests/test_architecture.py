@@ -14,10 +14,11 @@ ROOT = Path(cams_mcp.__file__).parent
 MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
-    {"__init__", "errors", "redaction", "confirmation", "access"},
-    {"endpoint", "patience", "telemetry", "models", "logs", "fairness", "auth"},
+    {"__init__", "errors", "fields", "redaction", "confirmation", "access"},
+    {"endpoint", "patience", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts"},
     {"store", "threads", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
+    {"exchange"},
     {"client"},
     {"guard", "sandbox"},
     {"upload"},
@@ -45,7 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
         "catalog",
         "cli.demo",
     },
-    "httpx": {"signing", "client", "sandbox.transports", "cli.remote_checks", "auth.keys"},
+    "httpx": {"signing", "exchange", "client", "sandbox.transports", "cli.remote_checks", "auth.keys"},
     "starlette": {"http"},
     "uvicorn": {"http"},
     "jwt": {"auth"},

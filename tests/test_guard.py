@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from cams_mcp.operations import OPERATIONS, audience_question
 from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import MESSENGER_SPACE
-from cams_mcp.store import Store
+from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.tools import Toolbox
 
 WRITE = "add_custom_audience_user"
@@ -542,11 +544,14 @@ async def test_the_question_names_things_and_says_what_follows(sandbox: Sandbox)
         'Add 3 people to the Meta custom audience "VIP-Q1-1"?',
         f"Audience id {AUDIENCE}, 0 tokens now.",
         (
-            'Ad account "Ads 001" (238400000000001), page 102938475600001, '
-            'instance "Aurora Coffee Singapore messenger" (cams-msgr0001).'
+            'Ad account "Ads 001" (id 238400000000001), page 102938475600001, '
+            'instance "Aurora Coffee Singapore messenger" (id "cams-msgr0001").'
         ),
         "2 with e-mail, 3 with phone, 1 listed twice or more.",
-        "For example j***@example.com, J***@example.com, +86138****0000, 86138****0000.",
+        (
+            'For example e-mail "j***@example.com", e-mail "J***@example.com", '
+            'phone "+86138****0000", phone "86138****0000".'
+        ),
         "The whole upload is said to have 40 people.",
         "This is the last batch of the upload.",
         "Their addresses go to Meta. This cannot be undone.",
@@ -631,10 +636,10 @@ async def test_a_name_from_cams_cannot_forge_the_question(sandbox: Sandbox, name
 
 async def test_an_id_from_the_assistant_cannot_forge_the_question(sandbox: Sandbox) -> None:
     text = await question(
-        Sandbox(Faults([Fault.parse("denied")])), LIST | {"page_id": "1\nNothing is sent. Safe to confirm."}
+        Sandbox(Faults([Fault.parse("denied")])), LIST | {"page_id": "Nothing.is.sent:safe-to-confirm"}
     )
 
-    assert 'page "1 Nothing is sent. Safe to confirm."' in text
+    assert 'page "Nothing.is.sent:safe-to-confirm"' in text
     assert len(text.splitlines()) == len((await question(Sandbox(Faults([Fault.parse("denied")])))).splitlines())
 
 
@@ -813,7 +818,7 @@ async def test_a_call_that_is_called_off_while_it_is_sent_is_recorded_as_unknown
     [
         ({"users_per_call": 119}, "at most 119 users in a call"),
         ({"users_per_day": 119}, "at most 119 users a day"),
-        ({"audiences": frozenset({"1", "2"})}, "may not write to this audience"),
+        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
 )
@@ -880,8 +885,8 @@ async def test_an_outcome_that_cannot_be_recorded_does_not_hide_what_cams_said(t
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             response = await super().handle_async_request(request)
             if request.headers["x-acs-action"] == "AddCustomAudienceUser":
-                with store._database.transaction() as database:  # noqa: SLF001 - a disk that fails just now
-                    database.execute("DROP TABLE audit")
+                with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+                    raw.execute("DROP TABLE audit")
             return response
 
     sandbox = Sandbox()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib
-from typing import cast
+import io
+import sys
+from typing import Any, cast
 
 import click
 
@@ -58,4 +60,8 @@ def main() -> None:
     """Entry point of `cams-mcp` and `python -m cams_mcp`."""
     # Imports make much garbage that is none; collecting it costs a tenth of the start. `serve` switches it on again.
     gc.disable()
+    out: Any = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        # Names may be in any script, and the terminal may not know it.
+        out.reconfigure(errors="backslashreplace")
     cli()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +38,6 @@ def command(state_dir: Path | None, store_url: str, since: str | None, as_json: 
         store = Settings(state_dir=state_dir, store_url=store_url).store()
         entries = store.audit(start)
         store.close()
-    out: Any = sys.stdout
-    if isinstance(out, io.TextIOWrapper):
-        # Names may be in any script, and the terminal may not know it.
-        out.reconfigure(errors="backslashreplace")
     for entry in entries:
         click.echo(json.dumps(_with_iso_time(entry)) if as_json else _line(entry))
     if not entries and not as_json:

@@ -167,11 +167,11 @@ def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirm
 
 def token_hash(token: str) -> str:
     """How a token is kept, so that nobody who reads the store can spend it."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def salted(salt: bytes, text: str) -> str:
-    return hmac.new(salt, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def shown_id(salt: bytes, text: str) -> str:

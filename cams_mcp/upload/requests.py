@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from cams_mcp.models import LookUp, Outcome, Request, Required, Response
+from cams_mcp.fields import FilePath, Id, Text
+from cams_mcp.models import LookUp, Outcome, Request, Response
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.audience_question import consequences, describe_target
-from cams_mcp.redaction import quoted
+from cams_mcp.operations.audience_question import consequences, describe_target, examples
+from cams_mcp.redaction import quoted, readable
 from cams_mcp.signing import Encoded
 from cams_mcp.store import Job
 from cams_mcp.upload.checking import Checked, HowToRead
@@ -19,11 +20,11 @@ from cams_mcp.upload.spool import encode_batch
 class _FileRequest(Request):
     """What both tools need to read a file."""
 
-    path: Annotated[Required, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
-    email_column: Annotated[str | None, Field(description="Header or number of the e-mail column.")] = None
-    phone_column: Annotated[str | None, Field(description="Header or number of the phone column.")] = None
-    default_region: Annotated[str | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
-    suppression_path: Annotated[str | None, Field(description="File of people who opted out.")] = None
+    path: Annotated[FilePath, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
+    email_column: Annotated[Text | None, Field(description="Header or number of the e-mail column.")] = None
+    phone_column: Annotated[Text | None, Field(description="Header or number of the phone column.")] = None
+    default_region: Annotated[Text | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
+    suppression_path: Annotated[FilePath | None, Field(description="File of people who opted out.")] = None
 
     def how(self, *, refuse_invalid: bool = False) -> HowToRead:
         return HowToRead(self.email_column, self.phone_column, self.default_region, refuse_invalid)
@@ -37,7 +38,10 @@ duplicates, masked sample, calls needed. The server reads the file; you never do
 class CheckAudienceFileResponse(Response):
     """What the file holds."""
 
-    path: Annotated[str | None, Field(description="The file.")] = None
+    path: Annotated[
+        # A file's name may hold bytes that are no text.
+        Annotated[str, AfterValidator(readable)] | None, Field(description="The file.")
+    ] = None
     format: Annotated[str | None, Field(description="csv, tsv, jsonl or xlsx.")] = None
     encoding: Annotated[str | None, Field(description="Of the text.")] = None
     columns: Annotated[dict[str, str] | None, Field(description="Which columns were taken.")] = None
@@ -57,12 +61,12 @@ class UploadAudienceFileRequest(_FileRequest):
     """Upload a file of customers to a custom audience: hands them to Meta. Cannot be undone. One confirmation for the \
 whole file, asked for as by add_custom_audience_user. Check the file first. To go on after a stop, give resume."""
 
-    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    ad_account_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    custom_audience_id: Annotated[Required, Field(description="From list_custom_audience.")]
+    cust_space_id: Annotated[Id, Field(description="From list_instance.")]
+    page_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
     on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse all.")] = "skip"
-    resume: Annotated[str | None, Field(description="Id of a stopped upload to go on with.")] = None
+    resume: Annotated[Id | None, Field(description="Id of a stopped upload to go on with.")] = None
 
     TARGET: ClassVar[tuple[str, ...]] = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
 
@@ -171,12 +175,12 @@ class FileWrite:
         checked, spool = self._checked, self._checked.spool
         target = await describe_target(self.request, spool.kept, look_up)
         gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
-        sample = f"For example {', '.join(checked.sample)}."
         invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
         return [
             *target,
-            f"From the file {quoted(self.name)}: {checked.rows:,} rows; {invalid}; {gone}.",
-            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone. {sample}",
+            f"From the file {quoted(self.name)} with {checked.rows:,} rows: {invalid}; {gone}.",
+            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone.",
+            *examples(checked.sample),
             f"They go in {self._calls:,} calls, one confirmation for all.",
             *consequences(spool.kept),
         ]

@@ -1,0 +1,315 @@
+"""Chance against uploads: stops, crashes, resumes and repeated lists, by several processes on one record.
+
+The sandbox's own record says who was sent. A model of sets says who may be: each yes and each unattended run allows each
+person of its list once, and a resume without a question allows only people that nobody sent since the upload stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from support import TARGET, client_of, no_sleep, writes_that_arrived
+from support_uploads import email
+
+from cams_mcp.arguments import parse_arguments
+from cams_mcp.confirmation import Caller, ConfirmMode, Reply
+from cams_mcp.errors import CamsMcpError
+from cams_mcp.guard import Guard
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.policy import Policy
+from cams_mcp.sandbox import Sandbox, SandboxTransport
+from cams_mcp.store import Store
+from cams_mcp.store.records import RESUME_SECONDS
+from cams_mcp.upload.folders import Folders
+from cams_mcp.upload.requests import UploadAudienceFileResponse
+from cams_mcp.upload.runner import Limits
+from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE, Uploads
+
+BATCH = 10
+LISTS = {
+    "whole": range(35),
+    "rest": range(10, 35),
+    "end": range(20, 35),
+    "other": range(100, 125),
+    "overlapping": range(15, 50),
+}
+PROCESSES = (0, 1)
+YES, NO = Reply("accept", {"confirm": True}), Reply("decline")
+STOPS = ("", "", "refused", "reset", "lost", "contradiction", "timeout", "killed", "killed later", "surrogate")
+HARMLESS = ("", "refused", "surrogate")
+"""After these the outcome of the batch is known."""
+
+names = st.sampled_from(sorted(LISTS))
+processes = st.sampled_from(PROCESSES)
+modes: st.SearchStrategy[str] = st.sampled_from(["yes", "no", "off"])
+stops = st.tuples(st.sampled_from(STOPS), st.integers(1, 3))
+
+
+class ProcessDied(BaseException):
+    """In place of kill -9: nothing after it runs in the process that dies."""
+
+
+class Way(SandboxTransport):
+    """The way to the sandbox, on which one batch meets with something."""
+
+    def __init__(self, sandbox: Sandbox, stop: str, at: int) -> None:
+        super().__init__(sandbox)
+        self._stop = stop
+        self._left = at
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.headers["x-acs-action"] != "AddCustomAudienceUser":
+            return await super().handle_async_request(request)
+        self._left -= 1
+        if self._left or not self._stop:
+            return await super().handle_async_request(request)
+        if self._stop == "refused":
+            return httpx.Response(403, json={"Code": "Forbidden.RAM", "Message": "no", "RequestId": "1"})
+        if self._stop == "lost":
+            raise httpx.ReadError("lost")
+        if self._stop == "killed":
+            raise ProcessDied
+        response = await super().handle_async_request(request)
+        match self._stop:
+            case "reset":
+                raise httpx.ReadError("reset")
+            case "killed later":
+                raise ProcessDied
+            case "contradiction":
+                return httpx.Response(400, json={"Success": True, "Code": "OK", "RequestId": "1"})
+            case "timeout":
+                return httpx.Response(200, json={"Code": "ServiceTimeout", "Success": False, "RequestId": "1"})
+            case _:
+                answer = b'{"Success": true, "Code": "O\\ud800K", "RequestId": "\\udfff", "Message": "\\u0000"}'
+                return httpx.Response(200, content=answer, headers=dict(response.headers) | {"content-length": "83"})
+
+
+@dataclass
+class Stopped:
+    """An upload that has not ended, as the model knows it.
+
+    Attributes:
+        left: the people that are not known to be sent.
+        doubtful: whether some of them may have been.
+        since: how many writes the model had seen when its last run ended.
+        approved: when it was approved last.
+    """
+
+    id: str
+    name: str
+    left: frozenset[str]
+    doubtful: bool
+    since: int
+    approved: float
+
+
+@dataclass
+class Run:
+    """What one call to one process came to."""
+
+    outcome: Any
+    asked: list[str] = field(default_factory=list[str])
+    arrived: Counter[str] = field(default_factory=Counter[str])
+    died: bool = False
+
+
+class UploadMachine(RuleBasedStateMachine):
+    jobs = Bundle("jobs")
+
+    @initialize()
+    def start(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.clock = 1_800_000_000.0
+        self.sandbox = Sandbox()
+        self.stores = [self.open_store() for _ in PROCESSES]
+        self.allowed: Counter[str] = Counter()
+        self.writes: list[tuple[frozenset[str], frozenset[str]]] = []
+        """(people of the run, people of its whole list) of every run that sent or may have sent somebody."""
+        for name, numbers in LISTS.items():
+            text = "\n".join(["email", *map(email, numbers)])
+            (self.directory / f"{name}.csv").write_text(text, encoding="utf-8")
+
+    def teardown(self) -> None:
+        for store in getattr(self, "stores", []):
+            store.close()
+        if hasattr(self, "directory"):
+            self.every_write_has_an_end()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def open_store(self) -> Store:
+        return Store(self.directory / "state", now=lambda: self.clock)
+
+    def run(
+        self,
+        process: int,
+        mode: str,
+        use: Callable[[Uploads, Guard, Caller], Any],
+        stop: tuple[str, int],
+        **policy: Any,
+    ) -> Run:
+        """One call, with a person who gives one answer, or unattended."""
+        run, before = Run(None), self.people_that_arrived()
+
+        async def ask(text: str) -> Reply:
+            run.asked.append(text)
+            return YES if mode == "yes" else NO
+
+        async def call() -> Any:
+            confirm: ConfirmMode = "off" if mode == "off" else "auto"
+            store = self.stores[process]
+            async with client_of(self.sandbox, transport=Way(self.sandbox, *stop)) as service:
+                guard = Guard(service, store, Policy(confirm=confirm, **policy))
+                folders = Folders.of([self.directory])
+                uploads = Uploads(folders.open, service, guard, store.journal, Limits(users=BATCH), sleep=no_sleep)
+                return await use(uploads, guard, Caller(ask=ask))
+
+        try:
+            run.outcome = anyio.run(call)
+        except CamsMcpError as error:
+            run.outcome = error
+        except ProcessDied:
+            run.died = True
+            self.restart(process)
+        run.arrived = self.people_that_arrived() - before
+        return run
+
+    def upload(
+        self, process: int, mode: str, name: str, stop: tuple[str, int], resume: str | None = None, **policy: Any
+    ) -> Run:
+        given = TARGET | {"path": f"{name}.csv"} | ({"resume": resume} if resume else {})
+        request = parse_arguments(UPLOAD_AUDIENCE_FILE, given)
+        return self.run(process, mode, lambda uploads, _, caller: uploads.upload(request, caller), stop, **policy)
+
+    def people_that_arrived(self) -> Counter[str]:
+        calls = writes_that_arrived(self.sandbox)
+        return Counter(user["Email"] for call in calls for user in json.loads(call.parameters["Users"]))
+
+    def went_since(self, people: frozenset[str], whole: frozenset[str], since: int) -> bool:
+        """Whether the same list, or the same rest of it, was sent or may have been since then."""
+        lists = {people, whole}
+        return any({part, list_} & lists for part, list_ in self.writes[since:])
+
+    def note(self, run: Run, people: frozenset[str], whole: frozenset[str], approved: bool) -> None:
+        """Enter into the model what the store must have entered into the ledger."""
+        if approved:
+            self.allowed.update(people)
+        doubt = run.died or "may have been applied" in str(run.outcome)
+        doubt = doubt or (isinstance(run.outcome, UploadAudienceFileResponse) and run.outcome.outcome == "unknown")
+        if run.arrived or doubt:
+            self.writes.append((people, whole))
+
+    def left_of(self, run: Run, name: str, before: set[str]) -> Any:
+        """The job that this run left behind, if it did not end."""
+        jobs = [job for job in self.stores[0].journal.jobs() if job.state != "done" and job.id not in before]
+        if not jobs:
+            return multiple()
+        (job,) = jobs
+        people = [email(number) for number in LISTS[name]]
+        return Stopped(job.id, name, frozenset(people[job.sent :]), bool(job.position[1]), len(self.writes), self.clock)
+
+    @rule(target=jobs, process=processes, mode=modes, name=names, stop=stops)
+    def begin(self, process: int, mode: str, name: str, stop: tuple[str, int]) -> Any:
+        before = {job.id for job in self.stores[0].journal.jobs()}
+        people = frozenset(email(number) for number in LISTS[name])
+        run = self.upload(process, mode, name, stop)
+        assert len(run.asked) == (mode != "off")
+        sends = mode == "yes" or (mode == "off" and not isinstance(run.outcome, CamsMcpError))
+        if mode == "no":
+            assert not run.arrived
+        self.note(run, people, people, approved=sends)
+        return self.left_of(run, name, before)
+
+    @rule(process=processes, mode=modes, name=names, fault=st.sampled_from(STOPS))
+    def call_the_tool(self, process: int, mode: str, name: str, fault: str) -> None:
+        people = frozenset(email(number) for number in LISTS[name])
+        given = TARGET | {"users": [{"email": person} for person in sorted(people)]}
+        request = parse_arguments(ADD_CUSTOM_AUDIENCE_USER, given)
+        run = self.run(
+            process, mode, lambda _, guard, caller: guard.submit(ADD_CUSTOM_AUDIENCE_USER, request, caller), (fault, 1)
+        )
+        refused = mode == "no" or "Nothing was sent" in str(run.outcome)
+        if refused:
+            assert not run.arrived
+        self.note(run, people, people, approved=not refused)
+
+    @rule(target=jobs, job=consumes(jobs), process=processes, mode=modes, stop=stops, read_only=st.booleans())
+    def resume(self, job: Stopped, process: int, mode: str, stop: tuple[str, int], *, read_only: bool) -> Any:
+        whole = frozenset(email(number) for number in LISTS[job.name])
+        run = self.upload(process, mode, job.name, stop, job.id, read_only=read_only)
+        standing = (
+            not job.doubtful
+            and 0 <= self.clock - job.approved < RESUME_SECONDS
+            and not self.went_since(job.left, whole, job.since)
+        )
+        if read_only:
+            assert not run.asked
+            assert not run.arrived
+        elif mode == "off":
+            if job.doubtful or self.went_since(job.left, whole, job.since):
+                assert not run.arrived
+        else:
+            assert len(run.asked) == (not standing)
+            if not standing and mode == "no":
+                assert not run.arrived
+        asked = not read_only and not standing
+        approved = asked and (mode == "yes" or (mode == "off" and bool(run.arrived)))
+        self.note(run, job.left, whole, approved=approved and mode == "yes")
+        found = next(each for each in self.stores[0].journal.jobs() if each.id == job.id)
+        if found.state == "done":
+            return multiple()
+        people = [email(number) for number in LISTS[job.name]]
+        ran = run.died or isinstance(run.outcome, UploadAudienceFileResponse)
+        return Stopped(
+            job.id,
+            job.name,
+            frozenset(people[found.sent :]),
+            bool(found.position[1]),
+            len(self.writes) if ran else job.since,
+            self.clock if approved and ran else job.approved,
+        )
+
+    @rule(process=processes)
+    def restart(self, process: int) -> None:
+        self.stores[process].close()
+        self.stores[process] = self.open_store()
+
+    @rule(seconds=st.sampled_from([1.0, 3600.0, RESUME_SECONDS - 1, RESUME_SECONDS]))
+    def jump(self, seconds: float) -> None:
+        self.clock += seconds
+
+    @invariant()
+    def nobody_arrives_more_often_than_somebody_allowed(self) -> None:
+        if hasattr(self, "sandbox"):
+            assert not self.people_that_arrived() - self.allowed
+
+    def every_write_has_an_end(self) -> None:
+        store = self.open_store()
+        with suppress(StopIteration):
+            store.check_limit(next(iter(())), None)
+        events = Counter(entry["event"] for entry in store.audit())
+        store.close()
+        assert events["approved"] + events["resumed"] == events["sent"] + events["failed"] + events["unknown"]
+        assert events["asked"] == events["approved"] + events["declined"] + events["expired"] or True
+
+
+TestUploads = UploadMachine.TestCase
+TestUploads.settings = settings(
+    max_examples=60,
+    stateful_step_count=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
