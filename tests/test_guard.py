@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from cams_mcp.operations import OPERATIONS, audience_question
 from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import MESSENGER_SPACE
-from cams_mcp.store import Store
+from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.tools import Toolbox
 
 WRITE = "add_custom_audience_user"
@@ -883,8 +885,8 @@ async def test_an_outcome_that_cannot_be_recorded_does_not_hide_what_cams_said(t
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             response = await super().handle_async_request(request)
             if request.headers["x-acs-action"] == "AddCustomAudienceUser":
-                with store._database.transaction() as database:  # noqa: SLF001 - a disk that fails just now
-                    database.execute("DROP TABLE audit")
+                with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+                    raw.execute("DROP TABLE audit")
             return response
 
     sandbox = Sandbox()
