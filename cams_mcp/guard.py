@@ -279,15 +279,15 @@ class Guard:
         every = self._store.renew_seconds
         if every is None:
             return await sending
-        outcome: list[T | Exception] = []
+        outcome: list[T | BaseException] = []
         async with anyio.create_task_group() as group:
             group.start_soon(self._renew, every)
             try:
                 outcome.append(await sending)
-            except Exception as error:  # noqa: BLE001 - raised below; a task group would wrap it
+            except BaseException as error:  # noqa: BLE001 - raised below; a task group would wrap it
                 outcome.append(error)
             group.cancel_scope.cancel()
-        if isinstance(outcome[0], Exception):
+        if isinstance(outcome[0], BaseException):
             raise outcome[0]
         return outcome[0]
 

@@ -159,7 +159,9 @@ class Database:
                 raise busy() from error
             if self._directory is not None:
                 self._disconnect()  # the next step opens the file again, whatever became of it
-            raise cannot_be_kept(error, "Make the state directory writable") from error
+            # The text of an OSError has the path of the state directory.
+            problem = error.strerror or type(error).__name__ if isinstance(error, OSError) else error
+            raise cannot_be_kept(problem, "Make the state directory writable") from error
         finally:
             self._lock.release()
 
