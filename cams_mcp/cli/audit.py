@@ -28,7 +28,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
 )
 def command(state_dir: Path | None, store_url: str, since: str | None, as_json: bool) -> None:
-    """Show the audit trail: every asked, approved, declined, blocked, sent, failed and unknown write, oldest first.
+    """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
     It holds ids, counts and digests, no people's addresses. The digest is salted: equal for equal requests on this
     machine, and of no use elsewhere (with --store, equal on all hosts that share it).
