@@ -84,9 +84,10 @@ class Settings:
         for each in fields(self):
             value = getattr(self, each.name)
             if isinstance(value, str) and not value.isprintable():
+                name = each.name.removesuffix("_url")
                 raise ConfigurationError(
-                    f"The setting {each.name} has a control character, or bytes that are no text.",
-                    hint="Check its option, or the environment variable that it comes from.",
+                    f"--{name.replace('_', '-')} (CAMS_MCP_{name.upper()}) has a control character or invalid UTF-8.",
+                    hint="Remove it from the option or the environment variable.",
                 )
 
     def _check_audiences(self) -> None:
