@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -15,24 +16,26 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anyio
 import httpx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from support import TARGET, client_of, no_sleep, writes_that_arrived
 from support_uploads import email
 
 from cams_mcp.arguments import parse_arguments
-from cams_mcp.confirmation import Caller, ConfirmMode, Reply
-from cams_mcp.errors import CamsMcpError, NotConfirmed
+from cams_mcp.confirmation import Caller, ConfirmMode, Preview, Reply
+from cams_mcp.errors import CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.guard import Guard
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox, SandboxTransport
-from cams_mcp.store import Store
+from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.records import RESUME_SECONDS
+from cams_mcp.threads import in_thread
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.requests import UploadAudienceFileResponse
 from cams_mcp.upload.runner import Limits
@@ -96,22 +99,29 @@ class Way(SandboxTransport):
 
 
 @dataclass
-class Stopped:
-    """An upload that has not ended, as the model knows it.
+class Upload:
+    """An upload that got a job, as the model knows it.
 
     Attributes:
-        left: the people that are not known to be sent.
-        doubtful: whether some of them may have been.
         since: how many writes the model had seen when its last run ended.
         approved: when it was approved last.
     """
 
-    id: str
     name: str
-    left: frozenset[str]
-    doubtful: bool
     since: int
     approved: float
+
+
+@dataclass
+class Shown:
+    """A preview: what it was for, and how many writes the model had seen by then."""
+
+    token: str
+    name: str
+    job: str | None
+    people: frozenset[str]
+    since: int
+    open: bool = True
 
 
 @dataclass
@@ -124,8 +134,13 @@ class Run:
     died: bool = False
 
 
+def people_of(name: str) -> frozenset[str]:
+    return frozenset(email(number) for number in LISTS[name])
+
+
 class UploadMachine(RuleBasedStateMachine):
     jobs = Bundle("jobs")
+    previews = Bundle("previews")
 
     @initialize()
     def start(self) -> None:
@@ -134,6 +149,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.sandbox = Sandbox()
         self.stores = [self.open_store() for _ in PROCESSES]
         self.allowed: Counter[str] = Counter()
+        self.uploads: dict[str, Upload] = {}
         self.writes: list[tuple[frozenset[str], frozenset[str]]] = []
         """(people of the run, people of its whole list) of every run that sent or may have sent somebody."""
         for name, numbers in LISTS.items():
@@ -166,7 +182,7 @@ class UploadMachine(RuleBasedStateMachine):
             return YES if mode == "yes" else NO
 
         async def call() -> Any:
-            confirm: ConfirmMode = "off" if mode == "off" else "auto"
+            confirm: ConfirmMode = "off" if mode == "off" else "token" if mode == "token" else "auto"
             store = self.stores[process]
             async with client_of(self.sandbox, transport=Way(self.sandbox, *stop)) as service:
                 guard = Guard(service, store, Policy(confirm=confirm, **policy))
@@ -185,11 +201,20 @@ class UploadMachine(RuleBasedStateMachine):
         return run
 
     def upload(
-        self, process: int, mode: str, name: str, stop: tuple[str, int], resume: str | None = None, **policy: Any
+        self,
+        process: int,
+        mode: str,
+        name: str,
+        stop: tuple[str, int],
+        resume: str | None = None,
+        token: str | None = None,
+        **policy: Any,
     ) -> Run:
         given = TARGET | {"path": f"{name}.csv"} | ({"resume": resume} if resume else {})
         request = parse_arguments(UPLOAD_AUDIENCE_FILE, given)
-        return self.run(process, mode, lambda uploads, _, caller: uploads.upload(request, caller), stop, **policy)
+        return self.run(
+            process, mode, lambda uploads, _, caller: uploads.upload(request, caller, token=token), stop, **policy
+        )
 
     def people_that_arrived(self) -> Counter[str]:
         calls = writes_that_arrived(self.sandbox)
@@ -209,30 +234,64 @@ class UploadMachine(RuleBasedStateMachine):
         if run.arrived or doubt:
             self.writes.append((people, whole))
 
-    def left_of(self, run: Run, name: str, before: set[str]) -> Any:
-        """The job that this run left behind, if it did not end."""
-        jobs = [job for job in self.stores[0].journal.jobs() if job.state != "done" and job.id not in before]
-        if not jobs:
-            return multiple()
-        (job,) = jobs
-        people = [email(number) for number in LISTS[name]]
-        return Stopped(job.id, name, frozenset(people[job.sent :]), bool(job.position[1]), len(self.writes), self.clock)
+    def new_job(self, name: str) -> Any:
+        """The job that a first run left behind."""
+        for job in self.stores[0].journal.jobs():
+            if job.id not in self.uploads:
+                self.uploads[job.id] = Upload(name, len(self.writes), self.clock)
+                return job.id
+        return multiple()
+
+    def rest_of(self, job: str) -> tuple[frozenset[str], bool]:
+        """The people of a job that are not known to be sent, and whether some of them may have been."""
+        found = self.stores[0].journal.job(job)
+        assert found is not None
+        people = [email(number) for number in LISTS[self.uploads[job].name]]
+        return frozenset(people[found.sent :]), bool(found.position[1])
 
     @rule(target=jobs, process=processes, mode=modes, name=names, stop=stops)
     def begin(self, process: int, mode: str, name: str, stop: tuple[str, int]) -> Any:
-        before = {job.id for job in self.stores[0].journal.jobs()}
-        people = frozenset(email(number) for number in LISTS[name])
+        people = people_of(name)
         run = self.upload(process, mode, name, stop)
         assert len(run.asked) == (mode != "off")
         if mode == "no":
             assert not run.arrived
         unattended = mode == "off" and not isinstance(run.outcome, NotConfirmed)
         self.note(run, people, people, approved=mode == "yes" or unattended)
-        return self.left_of(run, name, before)
+        return self.new_job(name)
+
+    @rule(target=previews, process=processes, name=names)
+    def preview(self, process: int, name: str) -> Shown:
+        run = self.upload(process, "token", name, ("", 1))
+        assert isinstance(run.outcome, Preview)
+        return Shown(run.outcome.token, name, None, people_of(name), len(self.writes))
+
+    @rule(target=previews, job=jobs, process=processes)
+    def preview_of_the_rest(self, job: str, process: int) -> Any:
+        people, doubtful = self.rest_of(job)
+        if not doubtful:
+            return multiple()  # may be resumed without one
+        run = self.upload(process, "token", self.uploads[job].name, ("", 1), job)
+        assert isinstance(run.outcome, Preview)
+        return Shown(run.outcome.token, self.uploads[job].name, job, people, len(self.writes))
+
+    @rule(target=jobs, shown=previews, process=processes, stop=stops)
+    def confirm(self, shown: Shown, process: int, stop: tuple[str, int]) -> Any:
+        run = self.upload(process, "token", shown.name, stop, shown.job, shown.token)
+        if not shown.open or self.went_since(shown.people, people_of(shown.name), shown.since):
+            assert not run.arrived
+        shown.open = False
+        approved = not isinstance(run.outcome, NotConfirmed)
+        self.note(run, shown.people, people_of(shown.name), approved=approved)
+        if shown.job is None:
+            return self.new_job(shown.name)
+        if approved:
+            self.uploads[shown.job] = Upload(shown.name, len(self.writes), self.clock)
+        return multiple()
 
     @rule(process=processes, mode=modes, name=names, fault=faults)
     def call_the_tool(self, process: int, mode: str, name: str, fault: str) -> None:
-        people = frozenset(email(number) for number in LISTS[name])
+        people = people_of(name)
         given = TARGET | {"users": [{"email": person} for person in sorted(people)]}
         request = parse_arguments(ADD_CUSTOM_AUDIENCE_USER, given)
         run = self.run(
@@ -243,40 +302,43 @@ class UploadMachine(RuleBasedStateMachine):
             assert not run.arrived
         self.note(run, people, people, approved=not refused)
 
-    @rule(target=jobs, job=consumes(jobs), process=processes, mode=modes, stop=stops, read_only=st.booleans())
-    def resume(self, job: Stopped, process: int, mode: str, stop: tuple[str, int], *, read_only: bool) -> Any:
-        whole = frozenset(email(number) for number in LISTS[job.name])
-        run = self.upload(process, mode, job.name, stop, job.id, read_only=read_only)
-        standing = (
-            not job.doubtful
-            and 0 <= self.clock - job.approved < RESUME_SECONDS
-            and not self.went_since(job.left, whole, job.since)
-        )
-        if read_only:
+    @rule(job=jobs, process=processes, mode=modes, stop=stops, read_only=st.sampled_from([False, False, True]))
+    def resume(self, job: str, process: int, mode: str, stop: tuple[str, int], *, read_only: bool) -> None:
+        upload = self.uploads[job]
+        whole, (left, doubtful) = people_of(upload.name), self.rest_of(job)
+        again = self.went_since(left, whole, upload.since)
+        standing = not doubtful and not again and 0 <= self.clock - upload.approved < RESUME_SECONDS
+        run = self.upload(process, mode, upload.name, stop, job, read_only=read_only)
+        if read_only or not left:
             assert not run.asked
             assert not run.arrived
-        elif mode == "off":
-            if job.doubtful or self.went_since(job.left, whole, job.since):
-                assert not run.arrived
+            return
+        if mode == "off":
+            assert not (run.arrived and (doubtful or again))
         else:
             assert len(run.asked) == (not standing)
-            if not standing and mode == "no":
-                assert not run.arrived
-        approved = mode == "yes" and not standing and not read_only
-        self.note(run, job.left, whole, approved=approved)
-        found = next(each for each in self.stores[0].journal.jobs() if each.id == job.id)
-        if found.state == "done":
-            return multiple()
-        people = [email(number) for number in LISTS[job.name]]
-        ran = run.died or isinstance(run.outcome, UploadAudienceFileResponse)
-        return Stopped(
-            job.id,
-            job.name,
-            frozenset(people[found.sent :]),
-            bool(found.position[1]),
-            len(self.writes) if ran else job.since,
-            self.clock if approved and ran else job.approved,
-        )
+            assert not (run.arrived and not standing and mode == "no")
+        approved = mode == "yes" and not standing
+        self.note(run, left, whole, approved=approved)
+        if run.died or isinstance(run.outcome, UploadAudienceFileResponse):
+            # An unattended run counts as approved by the operator.
+            since = self.clock if approved or mode == "off" else upload.approved
+            self.uploads[job] = Upload(upload.name, len(self.writes), since)
+
+    @rule(process=processes, name=names, job=st.none() | jobs)
+    def call_while_another_program_holds_the_record(self, process: int, name: str, job: str | None) -> None:
+        if job is not None:
+            name = self.uploads[job].name
+        self.stores[0].digest("makes the file")
+        with (
+            closing(sqlite3.connect(self.directory / "state" / FILE_NAME)) as other,
+            patch.dict(in_thread.__kwdefaults__, patience=0.05),
+        ):
+            other.execute("BEGIN EXCLUSIVE")
+            run = self.upload(process, "yes", name, ("", 1), job)
+            other.rollback()
+        assert isinstance(run.outcome, StoreError)
+        assert not run.arrived
 
     @rule(process=processes)
     def restart(self, process: int) -> None:
