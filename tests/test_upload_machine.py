@@ -55,7 +55,7 @@ names = st.sampled_from(sorted(LISTS))
 processes = st.sampled_from(PROCESSES)
 modes: st.SearchStrategy[str] = st.sampled_from(["yes", "yes", "no", "off"])
 # Weighted towards what can be resumed without asking.
-faults = st.sampled_from(["", "refused"]) | st.sampled_from(STOPS)
+faults = st.sampled_from(["refused", "refused", ""]) | st.sampled_from(STOPS)
 stops = st.tuples(faults, st.integers(1, 3))
 
 
@@ -291,7 +291,14 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(process=processes, mode=modes, name=names, fault=faults)
     def call_the_tool(self, process: int, mode: str, name: str, fault: str) -> None:
-        people = people_of(name)
+        self.send(process, mode, people_of(name), fault)
+
+    @rule(process=processes, mode=st.sampled_from(["yes", "yes", "off"]), job=jobs, whole=st.booleans())
+    def call_the_tool_with_the_people_of_an_upload(self, process: int, mode: str, job: str, *, whole: bool) -> None:
+        rest, _ = self.rest_of(job)
+        self.send(process, mode, people_of(self.uploads[job].name) if whole or not rest else rest, "")
+
+    def send(self, process: int, mode: str, people: frozenset[str], fault: str) -> None:
         given = TARGET | {"users": [{"email": person} for person in sorted(people)]}
         request = parse_arguments(ADD_CUSTOM_AUDIENCE_USER, given)
         run = self.run(
@@ -365,8 +372,8 @@ class UploadMachine(RuleBasedStateMachine):
 
 TestUploads = UploadMachine.TestCase
 TestUploads.settings = settings(
-    max_examples=60,
-    stateful_step_count=20,
+    max_examples=80,
+    stateful_step_count=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
