@@ -309,8 +309,20 @@ class UploadMachine(RuleBasedStateMachine):
             assert not run.arrived
         self.note(run, people, people, approved=not refused)
 
-    @rule(job=jobs, process=processes, mode=modes, stop=stops, read_only=st.sampled_from([False, False, True]))
-    def resume(self, job: str, process: int, mode: str, stop: tuple[str, int], *, read_only: bool) -> None:
+    @rule(job=jobs, process=processes, yes=st.booleans(), stop=stops, later=st.sampled_from([0.0, RESUME_SECONDS]))
+    def resume(self, job: str, process: int, stop: tuple[str, int], later: float, *, yes: bool) -> None:
+        self.clock += later
+        self.go_on(job, process, "yes" if yes else "no", stop)
+
+    @rule(job=jobs, process=processes, stop=stops)
+    def resume_unattended(self, job: str, process: int, stop: tuple[str, int]) -> None:
+        self.go_on(job, process, "off", stop)
+
+    @rule(job=jobs, process=processes, mode=modes)
+    def resume_read_only(self, job: str, process: int, mode: str) -> None:
+        self.go_on(job, process, mode, ("", 1), read_only=True)
+
+    def go_on(self, job: str, process: int, mode: str, stop: tuple[str, int], *, read_only: bool = False) -> None:
         upload = self.uploads[job]
         whole, (left, doubtful) = people_of(upload.name), self.rest_of(job)
         again = self.went_since(left, whole, upload.since)
