@@ -6,11 +6,14 @@ import gc
 import importlib
 import io
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import click
 
 from cams_mcp import __version__
+from cams_mcp.redaction import scrub
 
 COMMANDS = {
     "serve": "Serve MCP over stdio or Streamable HTTP (the default).",
@@ -26,6 +29,15 @@ COMMANDS = {
     "ram-policy": "Print the least RAM policy for the tools.",
 }
 DEFAULT_COMMAND = "serve"
+
+
+@contextmanager
+def _errors_cleaned() -> Generator[None]:
+    """Keep people's data and escape sequences out of usage errors: click quotes the argument or variable as it is."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise click.UsageError(scrub(error.format_message()), error.ctx) from None
 
 
 class LazyGroup(click.Group):
@@ -44,6 +56,14 @@ class LazyGroup(click.Group):
         if not args or (args[0].startswith("-") and args[0] not in own):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _errors_cleaned():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _errors_cleaned():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
