@@ -254,7 +254,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         'APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)',
         "APPROVAL_SECONDS",
     ),
-    "a question that is asked again stays open": ("store/base.py", "if replaces is not None and", "if False and"),
+    "a question that is asked again stays open": (
+        "store/base.py",
+        "if replaces is not None else None",
+        "if False else None",
+    ),
     # What resumes
     "a resume is compared with nothing": ("store/base.py", " or step.last_write(write.digests) > standing.write:", ":"),
     "a resume under off is compared with nothing": (

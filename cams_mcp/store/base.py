@@ -90,8 +90,9 @@ class BaseStore(ABC):
         self._run(record_ends)
 
         def work(step: Step) -> None:
-            if replaces is not None and step.take_approval(token_hash(replaces)) is not None:
-                _append(step, "expired", write, channel, reason="the question is asked again")
+            replaced = step.take_approval(token_hash(replaces)) if replaces is not None else None
+            if replaced is not None:
+                step.append("expired", {**replaced.entry, "reason": "the question is asked again"})
             entry = audit_entry(step.salt, write, channel)
             seen = step.last_write(write.digests)
             step.put_approval(
