@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import anyio
@@ -61,14 +61,22 @@ stops = st.tuples(faults, st.integers(1, 3))
 
 
 class ProcessDied(BaseException):
-    """In place of kill -9: nothing after it runs in the process that dies."""
+    """In place of kill -9. The record of the process takes nothing any more, whatever still runs on the way up."""
+
+
+def kill(store: Store) -> None:
+    def gone() -> NoReturn:
+        raise StoreError("the process was killed")
+
+    store._database.transaction = gone  # noqa: SLF001 - no process can be killed within this one
 
 
 class Way(SandboxTransport):
     """The way to the sandbox, on which one batch meets with something."""
 
-    def __init__(self, sandbox: Sandbox, stop: str, at: int) -> None:
+    def __init__(self, sandbox: Sandbox, store: Store, stop: str, at: int) -> None:
         super().__init__(sandbox)
+        self._store = store
         self._stop = stop
         self._left = at
 
@@ -83,12 +91,14 @@ class Way(SandboxTransport):
         if self._stop == "lost":
             raise httpx.ReadError("lost")
         if self._stop == "killed":
+            kill(self._store)
             raise ProcessDied
         response = await super().handle_async_request(request)
         match self._stop:
             case "reset":
                 raise httpx.ReadError("reset")
             case "killed later":
+                kill(self._store)
                 raise ProcessDied
             case "contradiction":
                 return httpx.Response(400, json={"Success": True, "Code": "OK", "RequestId": "1"})
@@ -184,7 +194,7 @@ class UploadMachine(RuleBasedStateMachine):
         async def call() -> Any:
             confirm: ConfirmMode = "off" if mode == "off" else "token" if mode == "token" else "auto"
             store = self.stores[process]
-            async with client_of(self.sandbox, transport=Way(self.sandbox, *stop)) as service:
+            async with client_of(self.sandbox, transport=Way(self.sandbox, store, *stop)) as service:
                 guard = Guard(service, store, Policy(confirm=confirm, **policy))
                 folders = Folders.of([self.directory])
                 uploads = Uploads(folders.open, service, guard, store.journal, Limits(users=BATCH), sleep=no_sleep)
