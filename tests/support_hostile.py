@@ -41,10 +41,10 @@ from cams_mcp.sandbox.service import Reply
 SECONDS = 10.0
 """Every exchange is over by then."""
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 2.5
 """How long an answer may come after the answer to a later request."""
 
-MOST_LOSSES = 6
+MOST_LOSSES = 4
 """A test stops looking after it lost so many connections, so that a broken tree fails in bounded time."""
 
 MARK = "zqmarker"
@@ -101,6 +101,11 @@ _HIDING = re.compile("[\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\
 def with_person(value: str) -> str:
     """The value beside a person's e-mail and phone."""
     return f"{value} {PERSON}"
+
+
+def for_a_process(value: str) -> str:
+    """The value as arguments and variables of a process carry it: any bytes but NUL."""
+    return os.fsdecode(value.replace("\0", "").encode("utf-8", "surrogatepass"))
 
 
 def folded(text: str) -> str:
@@ -293,6 +298,9 @@ class Peer:
             capabilities = {"capabilities": {"elicitation": {"form": {}}}}
             self.ask("initialize", HANDSHAKE | capabilities)
             self.notify("notifications/initialized")
+        else:
+            # The first request of a connection decides its era.
+            self.ask("server/discover")
 
     def message(self, method: str, params: Mapping[str, Any], identifier: Any = None) -> dict[str, Any]:
         self._number += 1
@@ -482,33 +490,42 @@ class OverStdio(Peer):
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
         self.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": dict(params or {})}).encode())
 
-    def receive(self, seconds: float) -> dict[str, Any]:
+    def receive(self, seconds: float) -> dict[str, Any] | None:
+        """The next message, or None if none comes in time."""
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
-            raise Lost("no answer") from None
+            return None
         if line is None:
             raise Lost(f"the process ended with status {self._process.wait(SECONDS)}")
         return parsed(line)
 
     def exchange(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
-        alone = message["method"] == "initialize" or self._exchanges % 5
-        return self.exchange_raw(json.dumps(message).encode(), message["id"], seconds, alone=bool(alone))
+        at_once = self._exchanges % 5 == 0 and message["method"] not in ("initialize", "server/discover")
+        return self.exchange_raw(json.dumps(message).encode(), message["id"], at_once=at_once)
 
     def is_turn_of_good(self) -> bool:
         self._exchanges += 1
         return False  # it goes out with the request
 
-    def exchange_raw(self, raw: bytes, identifier: Any, seconds: float, *, alone: bool = False) -> dict[str, Any]:
-        """Send one line as it is, unless `alone` a good request after it, and wait for the answers to both."""
+    def exchange_raw(self, raw: bytes, identifier: Any, *, at_once: bool = True) -> dict[str, Any]:
+        """Send one line as it is, and wait for its answer. A good request follows, `at_once` or if the answer is late.
+
+        An answer that does not come although the good one was answered is not waited for any longer.
+        """
         self.write(raw)
         beyond = self.message("ping" if self.era == "legacy" else "server/discover", {}, f"after {self._number}")
-        answer, good = None, alone
-        if not alone:
-            self.write(json.dumps(beyond).encode())
-        while answer is None or not good:
-            came = self.receive(GRACE_SECONDS if good and not alone else seconds)
-            if "method" in came and "id" in came:
+        answer, sent, good = None, False, False
+        while answer is None or (sent and not good):
+            if at_once and not sent:
+                self.write(json.dumps(beyond).encode())
+                sent = True
+            came = self.receive(SECONDS if sent and not good else GRACE_SECONDS)
+            if came is None and not sent:
+                at_once = True
+            elif came is None:
+                raise Lost("no answer" + (", though the server answers others" if good else ""))
+            elif "method" in came and "id" in came:
                 self.asked.append(came["params"]["message"])
                 self.write(json.dumps({"jsonrpc": "2.0", "id": came["id"], "result": self.reply}).encode())
             elif came.get("id") == beyond["id"]:
@@ -592,21 +609,30 @@ class OverHttp(Peer):
         try:
             return parsed(body)
         except Lost:
-            if response.status_code >= 400 and body.strip():  # noqa: PLR2004 - refused, with words
-                return {"id": None, "error": {"code": 0, "message": body.decode()}}
+            if response.status_code >= 400:  # noqa: PLR2004 - refused by HTTP's own means
+                said = body.decode() or response.reason_phrase
+                return {"id": None, "error": {"code": 0, "message": said}}
             raise
 
     def _events(self, response: httpx.Response, identifier: Any) -> dict[str, Any]:
-        for line in response.iter_lines():
-            if not line.startswith("data:") or not line[5:].strip():
+        for line in _lines_of(response):
+            if not line.startswith(b"data:") or not line[5:].strip():
                 continue
-            came = parsed(line[5:].encode())
+            came = parsed(line[5:])
             if "method" in came and "id" in came:
                 self.asked.append(came["params"]["message"])
                 self.post({"jsonrpc": "2.0", "id": came["id"], "result": self.reply})
             elif is_answer_to(came, identifier):
                 return came
         raise Lost("the stream ended without an answer")
+
+
+def _lines_of(response: httpx.Response) -> Iterator[bytes]:
+    """Lines of an event stream; httpx would end them at U+2028 and its like too."""
+    rest = b""
+    for chunk in response.iter_bytes():
+        *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
+        yield from lines
 
 
 def _since(peer: Any) -> str:

@@ -52,6 +52,7 @@ from support_hostile import (
     OverStdio,
     Peer,
     findings,
+    for_a_process,
     leaves,
     probe,
     problems_of_answer,
@@ -69,6 +70,7 @@ from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.cli.clients import CLIENTS
 from cams_mcp.guard import Guard
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.policy import Policy
 from cams_mcp.prompts import PROMPTS
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
@@ -127,7 +129,7 @@ class Place:
     @property
     def serve(self) -> list[str]:
         program = [sys.executable, "-m", "cams_mcp", "serve", "--log-level", "debug"]
-        return [*program, "--upload-dir", str(self.folder), "--max-body", "16000000"]
+        return [*program, "--upload-dir", str(self.folder), "--max-body", "16000000", "--ask-timeout", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def peer_in_memory(place: Place, era: str) -> Generator[Peer]:
     with start_blocking_portal() as portal, ExitStack() as stack:
         service = stack.enter_context(portal.wrap_async_context_manager(client_of(place.cams)))
         store = Store(place.home / "state in memory")
-        guard = Guard(service, store)
+        guard = Guard(service, store, Policy(ask_seconds=2))
         uploads = Uploads(Folders.of([place.folder]).open, service, guard, store.journal, Limits())
         toolbox = Toolbox(OPERATIONS, service, guard, uploads, result_tokens=10**9)
         peer = InMemory(era, portal, create_server(list(TOOLS.values()), toolbox))
@@ -170,7 +172,12 @@ def peer_in_memory(place: Place, era: str) -> Generator[Peer]:
 
 @contextmanager
 def peer_over_stdio(place: Place, era: str) -> Generator[Peer]:
-    peer = OverStdio(era, place.serve, place.env | {"OTEL_TRACES_EXPORTER": "console"}, place.home / f"stdio {era}")
+    peer = OverStdio(
+        era,
+        place.serve,
+        place.env | {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "20"},
+        place.home / f"stdio {era}",
+    )
     peer.connect()
     try:
         yield peer
@@ -561,7 +568,6 @@ def hostile_requests(value: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for token in ("progressToken", value):
         yield "progress token", "tools/call", {"name": "list_instance", "arguments": {}, "_meta": {token: value}}
     yield "request state", "tools/call", {"name": WRITES[0], "arguments": ARGUMENTS[WRITES[0]], "requestState": value}
-    yield "name of a method", value, {}
     yield "cursor", "tools/list", {"cursor": value}
     yield "name of a prompt", "prompts/get", {"name": value}
     for name, prompt in PROMPTS.items():
@@ -600,11 +606,12 @@ def test_no_text_of_a_request_harms_the_server_or_comes_back_in_an_error(peer: P
         if len(value) > LONG_FROM or not isinstance(peer, InMemory):
             requests = requests[number % 4 :: 4]
         for where, method, params in requests:
-            if isinstance(peer, OverHttp) and peer.era == "auto" and not method.isprintable():
-                continue  # the method is a header too
-            if isinstance(peer, InMemory) and name in SURROGATES and method == text:
-                continue  # the SDK repeats it, but no transport lets it in
             probe(found, peer, f"{where}: {name}", lambda m=method, p=params: peer.ask(m, p))
+        if not (isinstance(peer, OverHttp) and peer.era == "auto" and not value.isprintable()) and not (
+            isinstance(peer, InMemory) and name in SURROGATES
+        ):
+            # The SDK repeats an unknown method.
+            probe(found, peer, f"method: {name}", lambda m=value: peer.ask(m), echoes=(value,))
 
 
 @collecting
@@ -654,7 +661,7 @@ def _call(tool: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any
 def test_no_reply_to_a_question_harms_the_server_or_sends(peer: Peer, place: Place, found: Findings) -> None:
     tool = WRITES[0]
     sent: list[str] = []
-    for name, value in some(peer, HOSTILE, most=10, elsewhere=2).items():
+    for number, (name, value) in enumerate(some(peer, HOSTILE, most=10, elsewhere=2).items()):
         text = with_person(value)
         for reply in (
             {"action": text},
@@ -662,7 +669,7 @@ def test_no_reply_to_a_question_harms_the_server_or_sends(peer: Peer, place: Pla
             {"action": "accept", "content": {"confirm": text}},
             {"action": "decline", "content": {"confirm": True, text: text}},
             {text: text},
-            text,
+            *([text] if number == 0 else []),  # no answer at all: the server waits for one as long as it may
         ):
             peer.reply = reply  # type: ignore[assignment]
 
@@ -710,7 +717,7 @@ LINES: dict[str, bytes] = {
 @collecting
 def test_any_line_gets_an_answer_and_the_next_one_a_good_answer(peer: Peer, found: Findings, name: str) -> None:
     if isinstance(peer, OverStdio):
-        probe(found, peer, name, lambda: peer.exchange_raw(LINES[name], 1, 5))
+        probe(found, peer, name, lambda: peer.exchange_raw(LINES[name], 1))
     elif isinstance(peer, OverHttp):
         headers = peer._headers({"method": "ping"})  # noqa: SLF001 - raw bytes have no headers of their own
         probe(found, peer, name, lambda: peer.exchange_raw(LINES[name], 1, headers))
@@ -737,7 +744,7 @@ def test_no_header_of_a_client_harms_the_server(peer: Peer, found: Findings, nam
     if not isinstance(peer, OverHttp):
         return  # no headers
     texts = [PERSON, "\xff\xfe", "a" * 8000, "%s{0}", "=?base64?!!!?=", "=?base64?7aC9?=", "上海", "null", "*/*;q=nan",
-             "application/json; charset=\xff", "http://[", "00-" + "z" * 32, "\t"]  # fmt: skip
+             "application/json; charset=\xff", "http://[", "00-" + "z" * 32]  # fmt: skip
     for text in texts:
         message = peer.message("tools/list", {})
         headers = {key: value.encode() for key, value in peer._headers(message).items()}  # noqa: SLF001
@@ -862,7 +869,7 @@ def test_no_file_harms_the_server_or_shows_its_people(peer: Peer, place: Place, 
 def names_of_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
     """Names of values that a file can be called, and the name; the file is there."""
     for name, value in HOSTILE.items():
-        called = f"{with_person(value).replace('/', '_').replace(chr(0), '')[:60]}{suffix}"
+        called = f"{for_a_process(value).replace('/', '_')[:60]}{suffix}"
         try:
             write_people(folder / called)
         except (OSError, ValueError):
@@ -906,57 +913,55 @@ def test_no_answer_of_cams_harms_a_command(place: Place, command: Command, found
         "doctor": ["doctor"],
         "doctor --json": ["doctor", "--json"],
     }
-    chances = cycle(commands)
-    for kind, (make, status) in ANSWERS.items():
-        for name, value in HOSTILE.items():
-            wanted = dict.fromkeys([next(chances), "list_instance"] if kind == "rows" else [next(chances)])
-            for each in wanted:
-                with place.cams.answering(make(value), status=status):
-                    ran = command(*commands[each], encoding=encoding)
-                for problem in problems_of_run(ran, data=True):
-                    found.add(f"{each}: {kind}: {name}", problem)
-                if kind == "rows" and encoding == "utf-8" and readable(ran.text) != ran.text:
-                    found.add(f"{each}: {kind}: {name}", "standard output holds characters that are not readable")
+    turns = cycle(commands)
+    kinds = cycle([kind for kind in ANSWERS if kind != "rows"])
+    for name, value in islice(HOSTILE.items(), 0, None, 1 if encoding == "utf-8" else 3):
+        for kind, each in (("rows", "list_instance"), ("refusal", next(turns)), (next(kinds), next(turns))):
+            make, status = ANSWERS[kind]
+            with place.cams.answering(make(value), status=status):
+                ran = command(*commands[each], encoding=encoding)
+            for problem in problems_of_run(ran, data=True):
+                found.add(f"{each}: {kind}: {name}", problem)
+            if kind == "rows" and readable(ran.text) != ran.text:
+                found.add(f"{each}: {kind}: {name}", "standard output holds characters that are not readable")
 
 
 @collecting
 def test_no_argument_of_a_command_harms_it_or_comes_back(place: Place, command: Command, found: Findings) -> None:
     path = str(place.folder / FILE)
     tools = cycle(TOOLS)
-    for name, value in HOSTILE.items():
-        text = with_person(value).replace("\0", "")  # no argument of a process can have it
+    for number, (name, value) in enumerate(HOSTILE.items()):
+        alone = for_a_process(value)
+        text = for_a_process(with_person(value))
         tool = next(tools)
         where = next(chain(islice(schema_places(TOOLS[tool].input_schema), len(name) % 4, None), [("x",)]))
-        given_ = json.dumps(put(copy.deepcopy(ARGUMENTS[tool]), where, text))
+        filled = json.dumps(put(copy.deepcopy(ARGUMENTS[tool]), where, with_person(value)))
+        target = ["upload", path, *TARGET_OPTIONS, "--yes"]
         runs: dict[str, tuple[list[str], bytes]] = {
             "call TOOL": (["call", "--", text], b""),
             "call JSON": (["call", "list_instance", "--", text], b""),
-            "call with an argument": (["call", "--upload-dir", str(place.folder), tool, given_], b""),
+            "call with an argument": (["call", "--upload-dir", str(place.folder), tool, filled], b""),
             "call @FILE": (["call", "list_instance", f"@{text}"], b""),
-            "call -": (["call", "list_instance", "-"], text.encode("utf-8", "surrogatepass")),
+            "call -": (["call", "list_instance", "-"], with_person(value).encode("utf-8", "surrogatepass")),
             "upload FILE": (["upload", "--", text], b""),
             "upload --email-column": (["upload", path, "--dry-run", f"--email-column={text}"], b""),
-            "upload --email-column, alone": (
-                ["upload", path, "--dry-run", f"--email-column={value}".replace("\0", "")],
-                b"",
-            ),
+            "upload --email-column, alone": (["upload", path, "--dry-run", f"--email-column={alone}"], b""),
             "upload --default-region": (["upload", path, "--dry-run", f"--default-region={text}"], b""),
             "upload --suppression": (["upload", path, "--dry-run", f"--suppression={text}"], b""),
             "upload --invalid-rows": (["upload", path, "--dry-run", f"--invalid-rows={place.home}/{text[:50]}"], b""),
-            "upload --resume": (["upload", path, *TARGET_OPTIONS, "--yes", f"--resume={text}"], b""),
-            "upload --audience": (["upload", path, *TARGET_OPTIONS, "--yes", f"--audience={text}"], b""),
+            "upload --resume": ([*target, f"--resume={text}"], b""),
+            "upload --audience": ([*target, f"--audience={text}"], b""),
             "audit --since": (["audit", f"--since={text}"], b""),
             "config CLIENT": (["config", "--", text], b""),
             "a command": ([text], b""),
         }
         for option in ("name", "region", "profile", "command", "path"):
-            runs[f"config --{option}"] = (
-                ["config", list(CLIENTS)[len(name) % len(CLIENTS)], f"--{option}={text}"],
-                b"",
-            )
-        for label, (arguments, stdin) in runs.items():
+            client = list(CLIENTS)[len(name) % len(CLIENTS)]
+            runs[f"config --{option}"] = (["config", client, f"--{option}={alone}"], b"")
+        for label, (arguments, stdin) in islice(runs.items(), number % 2, None, 2):
             ran = command(*arguments, stdin=stdin)
-            for problem in problems_of_run(ran, data=label.startswith("config --")):
+            data = ran.status in (0, 3) and label == "call with an argument"
+            for problem in problems_of_run(ran, data=data or label.startswith("config --")):
                 found.add(f"{label}: {name}", problem)
 
 
@@ -967,7 +972,7 @@ def test_config_writes_any_text_so_that_it_can_be_read(
     for number, (name, value) in enumerate(HOSTILE.items()):
         client = list(CLIENTS)[number % len(CLIENTS)]
         file = tmp_path / str(number)
-        text = value.replace("\0", "")
+        text = for_a_process(value)
         for _ in range(2):
             run = ["config", client, "--write", f"--path={file}", f"--command={text}", "--force"]
             for problem in problems_of_run(command(*run), data=True):
@@ -982,19 +987,20 @@ def test_config_writes_any_text_so_that_it_can_be_read(
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @collecting
 def test_any_file_can_be_checked_and_uploaded(place: Place, command: Command, found: Findings, encoding: str) -> None:
+    every = 1 if encoding == "utf-8" else 3
     with tempfile.TemporaryDirectory() as folder:
-        for name, called in names_of_files(Path(folder), ".csv"):
+        for turn, (name, called) in enumerate(islice(names_of_files(Path(folder), ".csv"), 0, None, every)):
             path = f"{folder}/{called}"
             runs = {
-                "upload --dry-run": ["upload", path, "--dry-run"],
                 "upload": ["upload", path, *TARGET_OPTIONS, "--yes", "--hold-hours", "0"],
+                "upload --dry-run": ["upload", path, "--dry-run"],
                 "upload --suppression": ["upload", str(place.folder / FILE), "--dry-run", "--suppression", path],
             }
-            for label, arguments in runs.items():
-                for problem in problems_of_run(command(*arguments, encoding=encoding)):
+            for label in ("upload", list(runs)[1 + turn % 2]):
+                for problem in problems_of_run(command(*runs[label], encoding=encoding)):
                     found.add(f"{label}: called {name}", problem)
-        for number, (name, value) in enumerate(HOSTILE.items()):
-            for form, raw in islice(hostile_files(value), number % 5, None, 5):
+        for number, (name, value) in enumerate(islice(HOSTILE.items(), 0, None, every)):
+            for form, raw in islice(hostile_files(value), number % 12, None, 12):
                 file = Path(folder, f"hostile{Path(form).suffix}")
                 file.write_bytes(raw)
                 for problem in problems_of_run(command("upload", str(file), "--dry-run", encoding=encoding)):
@@ -1050,8 +1056,8 @@ def test_no_variable_or_option_harms_the_program_or_comes_back(place: Place, com
             "config": ["config", "cursor"],
             "upload": ["upload", str(place.folder / FILE), "--dry-run"],
         }.get(name, [name])
-        for key in islice(cycle(names), 3 * number, 3 * number + 6):
-            for text in (HOSTILE[key].replace("\0", ""), with_person(HOSTILE[key]).replace("\0", "")):
+        for key in islice(cycle(names), 3 * number, 3 * number + 4):
+            for text in (for_a_process(HOSTILE[key]), for_a_process(with_person(HOSTILE[key]))):
                 ran = command(*base, env={variable: text})
                 for problem in problems_of_run(ran, data=name == "config"):
                     found.add(f"{variable} ({name}): {key}", problem)
@@ -1066,8 +1072,8 @@ def test_no_variable_of_others_harms_the_program_or_comes_back(place: Place, com
     keyless = {"CAMS_MCP_ACCESS_KEY_ID": "", "CAMS_MCP_ACCESS_KEY_SECRET": ""}
     for number, variable in enumerate(WITHOUT_OPTION):
         own = keyless if variable.startswith("ALIBABA") else {}
-        for key in islice(cycle(names), 5 * number, 5 * number + 6):
-            text = with_person(HOSTILE[key]).replace("\0", "")
+        for key in islice(cycle(names), 5 * number, 5 * number + 4):
+            text = for_a_process(with_person(HOSTILE[key]))
             runs = {"call": ["call", "list_instance"], "serve": ["serve"]}
             for label, arguments in runs.items():
                 ran = command(*arguments, env=own | {variable: text})
