@@ -801,11 +801,12 @@ def _process_state(argv: list[str], env: Mapping[str, str], streams: tuple[Any, 
         gc.enable()
 
 
-def problems_of_run(ran: Ran, *, data: bool = False) -> Iterator[str]:
+def problems_of_run(ran: Ran, *, data: bool = False, exact: bool = False) -> Iterator[str]:
     """Whatever is wrong with a command that ended.
 
     Args:
         data: standard output holds what CAMS or the caller said, which may be about people.
+        exact: what is printed is for copying, or for a program, and repeats what was given as it is.
     """
     if ran.crash:
         last = ran.crash.strip().splitlines()[-1]
@@ -813,11 +814,12 @@ def problems_of_run(ran: Ran, *, data: bool = False) -> Iterator[str]:
         yield f"crash: {last.split(':')[0]} at {':'.join(places[-1]) if places else '?'}"
     if isinstance(ran.status, str) or (isinstance(ran.status, int) and not 0 <= ran.status < 128):  # noqa: PLR2004
         yield f"exit status {ran.status}"
-    yield from problems_of_log(ran.stderr)
+    if not exact:
+        yield from problems_of_log(ran.stderr)
     said = ran.stderr + ("" if data else ran.text)
-    if not data and shows_person(ran.text):
+    if not data and not exact and shows_person(ran.text):
         yield "the output shows the person"
-    if readable(said) != said:
+    if not exact and readable(said) != said:
         yield "the output holds characters that are not readable"
     if ran.status not in (0, 3) and not ran.crash and not said.strip():
         yield f"status {ran.status} without words"
