@@ -279,7 +279,7 @@ def _rows(value: str) -> Change:
             del rows[MOST_ROWS:]
         data = replaced(data, of)
         rows = data.get("List") if isinstance(data, dict) else data
-        for row in rows or ():
+        for row in rows or () if len(value) < LONG_FROM else ():
             row[value] = {value: [value]}
         return document | {"Data": data, value: value} if data is not None else document
 
@@ -349,8 +349,11 @@ ANSWERS: dict[str, tuple[Callable[[str], Change], int | None]] = {
 
 def hostile_answers(peer: Peer, offset: int = 0, **how_many: int) -> Iterator[tuple[str, Change, int | None]]:
     for number, (kind, (make, status)) in enumerate(ANSWERS.items()):
-        for name, value in some(peer, VALUES, 5 * (offset + number), **how_many).items():
+        for name, value in some(peer, HOSTILE, 5 * (offset + number), **how_many).items():
             yield f"{kind}: {name}", make(value), status
+    for kind, (name, value) in zip(islice(cycle(ANSWERS), offset, None), LONG.items(), strict=False):
+        make, status = ANSWERS[kind]
+        yield f"{kind}: {name}", make(value), status
 
 
 @pytest.mark.parametrize("tool", READS)
