@@ -629,10 +629,13 @@ class OverHttp(Peer):
 
 def _lines_of(response: httpx.Response) -> Iterator[bytes]:
     """Lines of an event stream; httpx would end them at U+2028 and its like too."""
-    rest = b""
+    rest: list[bytes] = []
     for chunk in response.iter_bytes():
-        *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        yield from lines
+        first, *more = chunk.split(b"\n")
+        rest.append(first)
+        for part in more:
+            yield b"".join(rest).removesuffix(b"\r")
+            rest = [part]
 
 
 def _since(peer: Any) -> str:

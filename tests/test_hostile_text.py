@@ -125,6 +125,8 @@ class Place:
             "CAMS_MCP_ENDPOINT": self.url,
             "CAMS_MCP_STATE_DIR": str(self.home / "state"),
             "CAMS_MCP_RETRIES": "0",
+            # Nothing is encrypted here, and reading certificates takes longer than most commands.
+            "SSL_CERT_DIR": str(self.home),
         }
 
     @property
@@ -356,7 +358,7 @@ def hostile_answers(peer: Peer, offset: int = 0, **how_many: int) -> Iterator[tu
 def long_answers(peer: Peer) -> Iterator[tuple[str, Change, int | None]]:
     kinds = cycle(ANSWERS)
     for name, value in some(peer, LONG, elsewhere=1).items():
-        for kind in islice(kinds, 4):
+        for kind in islice(kinds, 4 if isinstance(peer, InMemory) else 2):
             make, status = ANSWERS[kind]
             yield f"{kind}: {name}", make(value), status
 
