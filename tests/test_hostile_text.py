@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
@@ -39,7 +38,6 @@ from support_hostile import (
     HOSTILE,
     LONG,
     MAIL,
-    MARK,
     PERSON,
     VALUES,
     Change,
@@ -56,8 +54,6 @@ from support_hostile import (
     for_a_process,
     leaves,
     probe,
-    problems_of_answer,
-    problems_of_log,
     problems_of_question,
     problems_of_run,
     put,
@@ -291,18 +287,18 @@ def _rows(value: str) -> Change:
 def _envelope(value: str) -> Change:
     """The elements around the data of a success."""
     said = {"Code": value, "Message": value, "RequestId": value, "AccessDeniedDetail": {value: [value]}, value: value}
-    return lambda action, document: document | said
+    return lambda _, document: document | said
 
 
 def _refusal(value: str) -> Change:
     said = {"Success": False, "Code": value, "Message": value, "RequestId": value, "AccessDeniedDetail": value}
-    return lambda action, document: said | {value: value}
+    return lambda *_: said | {value: value}
 
 
 def _known_refusal(value: str) -> Change:
     """A code that means something, beside hostile words."""
     said = {"Code": "Forbidden.RAM", "Message": value, "RequestId": value, "AccessDeniedDetail": {value: value}}
-    return lambda action, document: said
+    return lambda *_: said
 
 
 def _wrong_types(value: str) -> Change:
@@ -322,7 +318,7 @@ def _wrong_types(value: str) -> Change:
 
 
 def _only_text(value: str) -> Change:
-    return lambda action, document: value
+    return lambda *_: value
 
 
 def _raw(value: str) -> Change:
@@ -469,7 +465,7 @@ def test_no_header_of_cams_harms_the_server(peer: Peer, place: Place, found: Fin
         wanted = {"date": answers[1:2], "x-acs-retry-after": answers[:1]}.get(name, answers[number % 2 :: 2])
         for code, status in wanted:
             said = {"Code": code, "Message": "no"}
-            with place.cams.answering(lambda action, document, said=said: said, status=status, headers=headers):
+            with place.cams.answering(lambda *_, said=said: said, status=status, headers=headers):
                 label = f"{status} {code} {headers}".encode("ascii", "backslashreplace").decode()[:100]
                 probe(found, peer, label, lambda: peer.call("list_instance", {}))
 
@@ -545,7 +541,7 @@ def test_no_argument_of_a_tool_harms_the_server_or_comes_back_in_an_error(
     for number, where in enumerate(schema_places(TOOLS[tool].input_schema)):
         texts = {name: with_person(value) for name, value in HOSTILE.items()}
         texts |= {f"{name}, alone": VALUES[name] for name in ALONE}
-        chosen = some(peer, texts, 7 * number, most=8 if number else 1000, elsewhere=2)
+        chosen = some(peer, texts, 7 * number, most=6 if number else 1000, elsewhere=1)
         for turn, (name, value) in enumerate(chosen.items()):
             forms = list(hostile_arguments(tool, where, value))
             other = 1 + turn % (len(forms) - 1)
@@ -720,7 +716,7 @@ LINES: dict[str, bytes] = {
     "object as id": b'{"jsonrpc":"2.0","id":{},"method":"ping"}',
     "no method": b'{"jsonrpc":"2.0","id":1}',
     "parameters as text": b'{"jsonrpc":"2.0","id":1,"method":"ping","params":"x"}',
-    "arguments as text": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_instance","arguments":"x"}}',
+    "arguments as text": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":"x"}}',
     "a person": json.dumps({"jsonrpc": "2.0", "id": 1, "method": PERSON, "params": PERSON}).encode(),
 }
 """Lines that a client of the protocol would not write. Each is a request, or nothing that can be read as one."""
@@ -899,7 +895,7 @@ def test_a_file_may_be_called_anything(peer: Peer, place: Place, found: Findings
             probe(found, peer, f"{tool}: {name}", lambda t=tool, a=arguments, c=called: peer.call(t, a | {"path": c}))
 
 
-# --- (d) Commands, their arguments and their environment ---------------------------------------------------------------
+# --- (d) Commands, their arguments and their environment ------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -1035,13 +1031,18 @@ def options_with_variables() -> dict[str, tuple[str, str]]:
     return found
 
 
-WITHOUT_OPTION = (
-    "HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR ALIBABA_CLOUD_ACCESS_KEY_ID "
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET ALIBABA_CLOUD_SECURITY_TOKEN ALIBABA_CLOUD_PROFILE ALIBABA_CLOUD_CONFIG_FILE "
-    "ALIBABA_CLOUD_CREDENTIALS_FILE ALIBABA_CLOUD_ROLE_ARN ALIBABA_CLOUD_OIDC_PROVIDER_ARN "
-    "ALIBABA_CLOUD_OIDC_TOKEN_FILE ALIBABA_CLOUD_ROLE_SESSION_NAME OTEL_TRACES_EXPORTER OTEL_SERVICE_NAME "
-    "OTEL_RESOURCE_ATTRIBUTES OTEL_EXPORTER_OTLP_ENDPOINT XDG_STATE_HOME XDG_CONFIG_HOME HOME COLUMNS LANG TERM NO_COLOR"
-).split()
+WITHOUT_OPTION = [
+    *(f"{scheme}_PROXY" for scheme in ("HTTPS", "HTTP", "ALL", "NO")),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "HOME", "COLUMNS", "LANG", "TERM"),
+    *(
+        f"ALIBABA_CLOUD_{name}"
+        for name in (
+            *("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN", "PROFILE", "CONFIG_FILE", "CREDENTIALS_FILE"),
+            *("ROLE_ARN", "OIDC_PROVIDER_ARN", "OIDC_TOKEN_FILE", "ROLE_SESSION_NAME"),
+        )
+    ),
+]
+OF_TRACES = ["TRACES_EXPORTER", "SERVICE_NAME", "RESOURCE_ATTRIBUTES", "EXPORTER_OTLP_ENDPOINT"]
 
 
 @pytest.fixture
@@ -1091,6 +1092,31 @@ def test_no_variable_of_others_harms_the_program_or_comes_back(place: Place, com
             ran = command(*arguments, env=own | {variable: text})
             for problem in problems_of_run(ran, data=label == "call" and ran.status == 0):
                 found.add(f"{variable} ({label}): {key}", problem)
+
+
+@pytest.mark.parametrize("name", OF_TRACES)
+@collecting
+def test_no_variable_of_traces_harms_the_server_or_comes_back(place: Place, found: Findings, name: str) -> None:
+    # Traces are set up for a whole process: it has to be a real one.
+    text = for_a_process(
+        with_person(HOSTILE[["ANSI escapes", "surrogate escape", "format strings", "JSON"][len(name) % 4]])
+    )
+    chosen = {"OTEL_TRACES_EXPORTER": "console" if name != "EXPORTER_OTLP_ENDPOINT" else "otlp", f"OTEL_{name}": text}
+    server = OverStdio("legacy", place.serve, place.env | chosen, place.home / name)
+    try:
+        server.connect()
+        probe(found, server, name, lambda: server.call("list_instance", {}))
+        status, _ = server.end()
+        if status:
+            found.add(name, f"exit status {status}")
+    except Lost as lost:
+        log = server.logged()
+        if "Error: " not in log:  # refused with words
+            found.add(name, str(lost))
+        for problem in problems_of_log(log):
+            found.add(name, problem)
+    finally:
+        server.close()
 
 
 ON_COMMAND_LINE: dict[str, list[bytes]] = {
