@@ -594,9 +594,11 @@ class OverHttp(Peer):
     def exchange(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         return self.exchange_raw(json.dumps(message).encode(), message["id"], self._headers(message))
 
-    def exchange_raw(self, raw: bytes, identifier: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+    def exchange_raw(self, raw: bytes, identifier: Any, headers: Mapping[str, str | bytes]) -> dict[str, Any]:
+        # What is not ASCII goes out as UTF-8.
+        sent = {name: value.encode() if isinstance(value, str) else value for name, value in headers.items()}
         try:
-            with self._http.stream("POST", self._url, content=raw, headers=headers) as response:
+            with self._http.stream("POST", self._url, content=raw, headers=sent) as response:
                 if "mcp-session-id" in response.headers:
                     self._session = {"mcp-session-id": response.headers["mcp-session-id"]}
                 if response.headers.get("content-type", "").startswith("text/event-stream"):

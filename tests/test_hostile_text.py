@@ -54,6 +54,7 @@ from support_hostile import (
     for_a_process,
     leaves,
     probe,
+    problems_of_log,
     problems_of_question,
     problems_of_run,
     put,
@@ -506,11 +507,11 @@ def test_no_value_of_an_answer_that_is_not_text_harms_the_server(peer: Peer, pla
 
 # --- (b) What a client sends -----------------------------------------------------------------------------------------
 
-Path_ = tuple[str | int, ...]
+Where = tuple[str | int, ...]
 SURROGATES = [name for name, value in HOSTILE.items() if any("\ud800" <= sign <= "\udfff" for sign in value)]
 
 
-def schema_places(schema: Mapping[str, Any], path: Path_ = ()) -> Iterator[Path_]:
+def schema_places(schema: Mapping[str, Any], path: Where = ()) -> Iterator[Where]:
     """Every place of a schema, nested ones and objects too."""
     for name, node in schema.get("properties", {}).items():
         yield (*path, name)
@@ -520,7 +521,7 @@ def schema_places(schema: Mapping[str, Any], path: Path_ = ()) -> Iterator[Path_
             yield from schema_places(node["items"], (*path, name, 0))
 
 
-def hostile_arguments(tool: str, where: Path_, value: str) -> Iterator[dict[str, Any]]:
+def hostile_arguments(tool: str, where: Where, value: str) -> Iterator[dict[str, Any]]:
     """The value in one place: as text, in an object and an array, as a key, and all of it as JSON text."""
     valid = copy.deepcopy(ARGUMENTS[tool])
     yield put(valid, where, value)
@@ -555,7 +556,7 @@ ALONE = ["NUL", "newlines", "spaces", "long digits", "other digits", "long numbe
 """Values that mean something else by themselves than beside a person."""
 
 
-def _check_preview(found: Findings, label: str, where: Path_, answer: Mapping[str, Any] | None) -> None:
+def _check_preview(found: Findings, label: str, where: Where, answer: Mapping[str, Any] | None) -> None:
     """Addresses are masked in what a write answers."""
     if where[0] == "users" and answer is not None and shows_person(json.dumps(answer)):
         found.add(label, "the answer shows the person")
@@ -1098,9 +1099,8 @@ def test_no_variable_of_others_harms_the_program_or_comes_back(place: Place, com
 @collecting
 def test_no_variable_of_traces_harms_the_server_or_comes_back(place: Place, found: Findings, name: str) -> None:
     # Traces are set up for a whole process: it has to be a real one.
-    text = for_a_process(
-        with_person(HOSTILE[["ANSI escapes", "surrogate escape", "format strings", "JSON"][len(name) % 4]])
-    )
+    chosen_values = ("ANSI escapes", "surrogate escape", "format strings", "JSON")
+    text = for_a_process(with_person(HOSTILE[chosen_values[OF_TRACES.index(name)]]))
     chosen = {"OTEL_TRACES_EXPORTER": "console" if name != "EXPORTER_OTLP_ENDPOINT" else "otlp", f"OTEL_{name}": text}
     server = OverStdio("legacy", place.serve, place.env | chosen, place.home / name)
     try:
