@@ -355,7 +355,7 @@ def hostile_answers(peer: Peer, offset: int = 0, **how_many: int) -> Iterator[tu
 def long_answers(peer: Peer) -> Iterator[tuple[str, Change, int | None]]:
     kinds = cycle(ANSWERS)
     for name, value in some(peer, LONG, elsewhere=1).items():
-        for kind in islice(kinds, 4 if isinstance(peer, InMemory) else 2):
+        for kind in islice(kinds, 2):
             make, status = ANSWERS[kind]
             yield f"{kind}: {name}", make(value), status
 
@@ -364,7 +364,7 @@ def long_answers(peer: Peer) -> Iterator[tuple[str, Change, int | None]]:
 @collecting
 def test_no_answer_of_cams_to_a_read_harms_the_server(peer: Peer, place: Place, found: Findings, tool: str) -> None:
     number = READS.index(tool)
-    answers = hostile_answers(peer, number, most=4 if number else 1000, elsewhere=1)
+    answers = hostile_answers(peer, number, most=4 if number else 14, elsewhere=1)
     for label, change, status in chain(answers, () if number else long_answers(peer)):
         with place.cams.answering(change, status=status):
             probe(found, peer, label, lambda: peer.call(tool, ARGUMENTS[tool]))
@@ -610,7 +610,7 @@ def hostile_requests(value: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 @collecting
 def test_no_text_of_a_request_harms_the_server_or_comes_back_in_an_error(peer: Peer, found: Findings) -> None:
-    for number, (name, value) in enumerate(some(peer, VALUES, elsewhere=8).items()):
+    for number, (name, value) in enumerate(some(peer, VALUES, most=20, elsewhere=8).items()):
         text = with_person(value)
         requests = list(hostile_requests(text))
         if len(value) > LONG_FROM or not isinstance(peer, InMemory):
