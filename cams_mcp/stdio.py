@@ -33,8 +33,8 @@ async def serve_stdio(server: Server[Any]) -> None:
         with serving:
             # Of the SDK's transport only the output is used: its reader drops what it cannot read without an answer.
             output = stdio_server(stdin=anyio.wrap_file(io.StringIO()))
-            async with output as (_, write), anyio.create_task_group() as reading:
-                arriving, arrived = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+            arriving, arrived = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+            async with output as (nothing, write), nothing, arrived, anyio.create_task_group() as reading:
                 reading.start_soon(_read, lines, arriving, write.send)
                 await server.run(arrived, write, server.create_initialization_options())
         group.cancel_scope.cancel()
@@ -42,7 +42,11 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 def _take_input() -> BinaryIO:
     """Standard input, for this server alone: whoever else reads from it finds its end."""
-    if sys.stdin.fileno() != 0:
+    try:
+        is_own = sys.stdin.fileno() != 0
+    except OSError:  # a program that embeds this one gave it an input without a descriptor
+        is_own = True
+    if is_own:
         return sys.stdin.buffer
     taken = os.fdopen(os.dup(0), "rb", closefd=False)
     nothing = os.open(os.devnull, os.O_RDONLY)
