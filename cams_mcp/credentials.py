@@ -8,11 +8,14 @@ second to import, so it is imported on first use and runs in a worker thread, on
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import os
 import re
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
@@ -36,8 +39,16 @@ _ROLE_SETTINGS = (
     "ALIBABA_CLOUD_PROFILE",
     "ALIBABA_CLOUD_ROLE_ARN",
     "ALIBABA_CLOUD_ECS_METADATA",
+    "ALIBABA_CLOUD_ROLE_SESSION_NAME",
+    "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
     "ALIBABA_CLOUD_CREDENTIALS_URI",
 )
+
+_PROFILE_FIELDS = (
+    *("name", "mode", "ram_role_arn", "ram_role_name", "source_profile", "process_command", "oauth_site_type"),
+    *("cloud_sso_sign_in_url", "cloud_sso_account_id", "cloud_sso_access_config", "oidc_provider_arn"),
+)
+"""Of a profile in ~/.aliyun/config.json, what chooses the account and the role."""
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
@@ -156,7 +167,31 @@ class OfficialChain:
 
 
 def _rotation(origin: str) -> str | None:
-    """What stays the same when the chain replaces a temporary key of this origin; None if it does not replace it."""
-    if origin.rpartition("/")[2] in _STATIC:
+    """What stays the same when the chain replaces a temporary key of this origin.
+
+    None if the chain does not replace it, or if nothing is known to stay: then the key counts by its id.
+    """
+    source, _, kind = origin.rpartition("/")
+    if kind in _STATIC:
         return None
-    return " ".join([f"{origin} role", *(f"{name}={os.environ.get(name, '')}" for name in _ROLE_SETTINGS)])
+    settings = {name: os.environ.get(name, "") for name in _ROLE_SETTINGS}
+    if source:
+        profile = _profile(source)
+        if profile is None:
+            return None
+        settings |= profile
+    return f"{origin} {json.dumps(settings, sort_keys=True)}"
+
+
+def _profile(source: str) -> dict[str, str] | None:
+    """What a profile says of the role it is for, without what changes with each key; None if it cannot be read."""
+    try:
+        if source != "cli_profile":
+            path = os.environ.get("ALIBABA_CLOUD_CREDENTIALS_FILE") or Path.home() / ".alibabacloud" / "credentials.ini"
+            return {"file": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+        document = json.loads((Path.home() / ".aliyun" / "config.json").read_bytes())
+        name = os.environ.get("ALIBABA_CLOUD_PROFILE") or document["current"]
+        (profile,) = (each for each in document["profiles"] if each["name"] == name)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError):
+        return None
+    return {field: str(profile.get(field, "")) for field in _PROFILE_FIELDS}

@@ -220,11 +220,11 @@ class Guard:
         """Raise NotConfirmed unless this is the write that was approved before it stopped."""
         write = await self._as_write(operation, request, caller)
         if write.binding != standing.binding:
-            raise NotConfirmed(
+            problem = (
                 "Nothing more was sent: this is not the upload that was approved. The file or the arguments changed, "
-                "or the caller, the endpoint or the access key did.",
-                hint="Start a new upload.",
+                "or the caller, the endpoint or the access key did."
             )
+            await self._refuse(write, "resumed", problem, "Start a new upload.")
 
     async def _send(
         self, write: Write, channel: Channel, approval: str | None, send: Send, standing: Standing | None

@@ -69,7 +69,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "an approval never expires": ("store/records.py", "self.issued <= now < self.expires", "self.issued <= now"),
     "an approval from the future": ("store/records.py", "self.issued <= now < self.expires", "now < self.expires"),
     "a made-up token is good": (
-        "store/base.py",
+        "store/rules.py",
         "if approval is None:\n        return no_approval()",
         "if approval is None:\n        return None",
     ),
@@ -115,8 +115,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "None",
     ),
     "the day's limit only before asking": (
-        "store/base.py",
-        "problem = _over_limit(step, write, users_per_day)\n    if problem",
+        "store/rules.py",
+        "problem = limit_problem(step, write, users_per_day, standing)\n    if problem",
         "problem = None\n    if problem",
     ),
     "one user more a day": (
@@ -135,12 +135,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "pass",
     ),
     # Repetitions
-    "off repeats": ("store/base.py", "problem = held(earlier)", "pass"),
+    "off repeats": ("store/base.py", "problem = held(earlier, resumes=standing is not None)", "pass"),
     "the question does not tell of a repetition": ("guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
     "a repetition is told for ever": (
         "store/sqlite.py",
-        '"AND started > ? AND id > ? ORDER BY',
-        '"AND ? AND id > ? ORDER BY',
+        '"AND started > ? ORDER BY',
+        '"AND ? ORDER BY',
     ),
     "refused writes count as repetitions": (
         "store/sqlite.py",
@@ -154,11 +154,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     # The record
     "sent without an entry in the ledger": (
-        "store/base.py",
+        "store/rules.py",
         "number = step.enter(write, shown_id(step.salt, write.audience), entry)",
         "number = 0",
     ),
-    "approved is not recorded": ("store/base.py", "step.append(event, entry)\n", "\n"),
+    "approved is not recorded": ("store/rules.py", "step.append(event, entry)\n", "\n"),
     "Redis does not look whether a read has changed": (
         "store/redis_database.py",
         "self._pipe.watch(PREFIX + key)",
@@ -260,10 +260,29 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "if False else None",
     ),
     # What resumes
-    "a resume is compared with nothing": ("store/base.py", " or step.last_write(write.digests) > standing.write:", ":"),
-    "a resume under off is compared with nothing": (
+    "a resume is compared with nothing": (
         "store/base.py",
-        "return step.earlier(write.digests, 0.0, standing.write)",
+        " or step.overlapping(write, standing.write) is not None:",
+        ":",
+    ),
+    "a resume is compared with later writes only": (
+        "store/sqlite.py",
+        "AND (id > ? OR entry != '' OR ended > (SELECT started FROM writes WHERE id = ?))",
+        "AND (id > ? OR 0 * ?)",
+    ),
+    "a resume is compared with the last rest only": (
+        "store/sqlite.py",
+        "digests = [*write.digests, *(row[0] for row in rests)]",
+        "digests = [*write.digests]",
+    ),
+    "a refusal makes an unknown batch a refused one": (
+        "store/sqlite_journal.py",
+        "doubted = max(doubted, (SELECT",
+        "doubted = max(doubted, 0 * (SELECT",
+    ),
+    "a resume under off is compared with nothing": (
+        "store/rules.py",
+        "return step.overlapping(write, standing.write)",
         "return None",
     ),
     "a resume is compared by the whole list only": (
@@ -301,13 +320,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     # Ends
     "a killed write has no end": (
-        "store/base.py",
+        "store/rules.py",
         'step.append("unknown", {**entry, "reason": ENDED})',
         "pass",
     ),
     "a killed write ends again and again": (
         "store/sqlite.py",
-        "self._execute(\"UPDATE writes SET entry = '' WHERE id = ?\", (number,))",
+        "self._execute(\"UPDATE writes SET entry = '', ended = ? WHERE id = ?\", (self.now, number))",
         "pass",
     ),
     "a write in flight is taken for a killed one": ("store/presence.py", "return path.exists()", "return False"),
@@ -316,7 +335,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "lock.close()\n        return False",
         "lock.close()\n        return True",
     ),
-    "an unanswered question has no end": ("store/base.py", 'step.append("expired", entry)', "pass"),
+    "an unanswered question has no end": ("store/rules.py", 'step.append("expired", entry)', "pass"),
     # The client below
     "an ambiguous write is sent again": (
         "client.py",

@@ -229,23 +229,32 @@ def test_look_ups_at_the_same_time_ask_once(tmp_path: Path) -> None:
 
 
 IDENTITIES = """
-import json, os, sys
+import json, os, pathlib, sys
 import alibabacloud_credentials.provider as provider
 from alibabacloud_credentials.provider.refreshable import Credentials
 import anyio
 from cams_mcp.credentials import OfficialChain
 
 origin, token = sys.argv[1], sys.argv[2] or None
+config = pathlib.Path.home() / ".aliyun" / "config.json"
+ini = pathlib.Path.home() / ".alibabacloud" / "credentials.ini"
+config.parent.mkdir(); ini.parent.mkdir()
+
+def use(role, sts):
+    profiles = [{"name": name, "mode": "RamRoleArn", "ram_role_arn": name, "sts_token": sts} for name in ("a", "b")]
+    config.write_text(json.dumps({"current": role, "profiles": profiles}))
+    ini.write_text(f"[default]\\nrole_arn = {role}")
+    os.environ["ALIBABA_CLOUD_ROLE_ARN"] = role
+
 found = []
-for number in ("A", "B"):
+for number, role in (("A", "a"), ("B", "a"), ("B", "b")):
     class Chain:
         def get_credentials(self):
             return Credentials(access_key_id="STS." + number, access_key_secret="s", security_token=token,
                                provider_name="default/" + origin)
     provider.DefaultCredentialsProvider = Chain
+    use(role, number)
     found.append(anyio.run(OfficialChain()).identity)
-os.environ["ALIBABA_CLOUD_ROLE_ARN"] = "acs:ram::1:role/other"
-found.append(anyio.run(OfficialChain()).identity)
 print(json.dumps(found))
 """
 
@@ -256,6 +265,7 @@ print(json.dumps(found))
         ("ecs_ram_role", "t", True),
         ("oidc_role_arn", "t", True),
         ("cli_profile/ram_role_arn", "t", True),
+        ("profile/ram_role_arn", "t", True),
         ("env", "t", False),
         ("cli_profile/static_sts", "t", False),
         ("cli_profile/static_ak", "", False),
@@ -276,6 +286,7 @@ def test_an_approval_outlives_a_key_only_if_the_chain_replaced_it_for_the_same_r
 
     assert (first == second) is stays
     assert other_role != first
+    assert not stays or other_role != second
     assert (first == "STS.A") is not stays
 
 

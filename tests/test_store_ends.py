@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from store_worker import a_write
 from support_redis import RedisServer
 
-from cams_mcp.errors import NotConfirmed
+from cams_mcp.errors import NotConfirmed, StoreError
 from cams_mcp.store import BaseStore, Store
 from cams_mcp.store.records import ENDED
 from cams_mcp.store.redis import RedisStore
@@ -198,3 +199,60 @@ def test_a_store_made_by_an_older_version_is_taken_over(tmp_path: Path) -> None:
     (job,) = store.journal.jobs()
     assert job.approved == 0
     store.close()
+
+
+def test_an_outcome_that_could_not_be_recorded_is_recorded_by_the_next_step(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = record.open()
+    number = store.begin(a_write(), "off", None)
+
+    def busy(work: object) -> None:
+        raise StoreError("busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_run", busy)
+        with pytest.raises(StoreError):
+            store.finish(number, a_write(), "off", "sent", "R-1", None)
+    store.check_limit(a_write(), None)
+
+    assert events(store) == ["approved", "sent"]
+
+
+def test_a_decline_without_a_question_leaves_no_entry(record: Record) -> None:
+    store = record.open()
+    token = store.issue(a_write(), "elicitation", 600)
+    for state in ("forged", token, token):
+        store.decline(a_write(), "elicitation", state, "the user declined")
+
+    assert events(store) == ["asked", "declined"]
+
+
+def test_a_question_is_not_ended_by_asking_another_one_again(record: Record) -> None:
+    store = record.open()
+    first = store.issue(a_write("first"), "elicitation", 600)
+    store.issue(a_write("second"), "elicitation", 600, replaces=first)
+
+    assert events(store) == ["asked", "asked"]
+    assert store.begin(a_write("first"), "elicitation", first)
+
+
+def test_an_approval_that_is_used_for_something_else_ends_under_its_own_digest(record: Record) -> None:
+    store = record.open()
+    token = store.issue(a_write("asked"), "token", 600)
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write("other"), "token", token)
+
+    found = [(entry["event"], entry["digest"]) for entry in store.audit()]
+    assert found == [("asked", "asked"), ("expired", "asked"), ("blocked", "other")]
+
+
+def test_a_process_whose_directory_was_replaced_still_counts_as_alive(tmp_path: Path) -> None:
+    first, second = Store(tmp_path / "state"), Store(tmp_path / "state")
+    first.begin(a_write(), "off", None)
+    shutil.rmtree(tmp_path / "state")
+    first.begin(a_write(), "off", None)
+
+    assert events(second) == ["approved"]
+    first.close()
+    second.close()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import anyio
 import httpx
 import mcp_types as types
 import pytest
 from mcp import Client
 from support import ERAS, TARGET, Person, text_of, yes
-from support_uploads import FILE, UPLOAD, Way, batches_of, breaking, email, upload_client, write_people
+from support_uploads import FILE, UPLOAD, Way, batches_of, breaking, email, hanging, upload_client, write_people
 
 from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox
@@ -304,3 +307,132 @@ async def test_people_that_were_not_sent_do_not_count_in_the_limit_of_the_day(
         done = await upload(client, resume=job)
 
     assert done.structured_content["state"] == "done"
+
+
+async def test_a_rest_that_another_upload_was_sending_when_this_one_began_is_asked_about(
+    sandbox: Sandbox, folder: Path, tmp_path: Path
+) -> None:
+    """The other upload has the lower number in the ledger, but it ended after this one had begun."""
+    (folder / "rest.csv").write_text("\n".join(["email", *map(email, range(200, WHOLE))]), encoding="utf-8")
+    reached, go_on, person = anyio.Event(), anyio.Event(), Person("decline")
+
+    async def between(number: int, size: int, send: Send) -> httpx.Response:
+        if number == 1:
+            reached.set()
+            await go_on.wait()
+        return await send()
+
+    async def send_the_rest(store: Store) -> None:
+        async with upload_client(
+            sandbox, folder, store=store, transport=Way(sandbox, between), elicitation_callback=yes()
+        ) as client:
+            await upload(client, path="rest.csv")
+
+    with closing(Store(tmp_path / "state")) as store:
+        async with anyio.create_task_group() as group:
+            group.start_soon(send_the_rest, store)
+            await reached.wait()
+            job = await stopped(sandbox, folder, store)
+            go_on.set()
+        before = sent(sandbox)
+        async with upload_client(sandbox, folder, store=store, elicitation_callback=person) as client:
+            await upload(client, resume=job)
+
+    assert len(person.asked) == 1
+    assert "the same list was already sent to this audience" in person.asked[0]
+    assert sent(sandbox) == before
+
+
+async def test_an_earlier_rest_that_was_sent_in_between_is_asked_about(
+    sandbox: Sandbox, folder: Path, store: Store
+) -> None:
+    """The upload stopped at 100 and at 300; what somebody sent in between is what was left at 100."""
+    job = await stopped(sandbox, folder, store, at=2)
+    async with upload_client(
+        sandbox, folder, store=store, transport=refusing(sandbox, 3), elicitation_callback=yes()
+    ) as client:
+        assert (await upload(client, resume=job)).structured_content["sent"] == 300
+        users = [{"email": email(number)} for number in range(100, WHOLE)]
+        await client.call_tool("add_custom_audience_user", TARGET | {"users": users})
+    person = Person("decline")
+    async with upload_client(sandbox, folder, store=store, elicitation_callback=person) as client:
+        await upload(client, resume=job)
+
+    assert "the same list was already sent to this audience" in person.asked[0]
+
+
+@both_eras
+async def test_a_refusal_the_second_time_does_not_make_an_unknown_batch_a_refused_one(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str
+) -> None:
+    job = await stopped(sandbox, folder, store, doubtful=True)
+    async with upload_client(
+        sandbox, folder, mode=mode, store=store, users=40, transport=refusing(sandbox, 2), elicitation_callback=yes()
+    ) as client:
+        result = (await upload(client, resume=job)).structured_content
+    assert (result["sent"], result["may_have_been_sent"], result["not_sent"]) == (240, 60, 150)
+    assert store.journal.job(job).position == (240, 60)
+    before = sent(sandbox)
+    async with upload_client(sandbox, folder, mode=mode, store=store, policy=OFF) as client:
+        assert "whose outcome is unknown" in text_of(await upload(client, resume=job))
+
+    assert sent(sandbox) == before
+
+
+async def test_nothing_is_given_back_to_the_days_limit_before_the_rest_is_resumed(
+    sandbox: Sandbox, folder: Path, store: Store
+) -> None:
+    """A process that was only paused goes on with its upload: its people count until somebody takes it over."""
+    reached = anyio.Event()
+    async with (
+        upload_client(
+            sandbox,
+            folder,
+            store=store,
+            transport=hanging(sandbox, 3, reached, applied=False),
+            elicitation_callback=yes(),
+        ) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(upload, client)
+        await reached.wait()
+        group.cancel_scope.cancel()
+    (job,) = store.journal.jobs()
+    policy = Policy(users_per_day=WHOLE)
+    async with upload_client(
+        sandbox, folder, store=store, policy=policy, elicitation_callback=Person("decline")
+    ) as client:
+        await upload(client, resume=job.id)
+        users = [{"email": "one@example.com"}]
+        result = await client.call_tool("add_custom_audience_user", TARGET | {"users": users})
+
+    assert f"{WHOLE} went in the last 24 hours" in text_of(result)
+
+
+async def test_an_upload_whose_last_batch_was_sent_ends_as_sent(
+    sandbox: Sandbox, folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process died after the last batch, before it entered the end."""
+    async with upload_client(sandbox, folder, store=store, elicitation_callback=yes()) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(store.journal, "end", Mock())
+            job = (await upload(client)).structured_content["upload_id"]
+        done = await upload(client, resume=job)
+
+    assert (done.structured_content["status"], done.structured_content["sent"]) == ("sent", WHOLE)
+    assert [entry["event"] for entry in store.audit()][-2:] == ["resumed", "sent"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"path": "other.csv"}, {"custom_audience_id": "6000019000001"}], ids=["file", "audience"]
+)
+async def test_a_resume_of_something_else_is_on_record(
+    sandbox: Sandbox, folder: Path, store: Store, change: dict[str, str]
+) -> None:
+    job = await stopped(sandbox, folder, store)
+    write_people(folder / "other.csv", 449)
+    async with upload_client(sandbox, folder, store=store, elicitation_callback=yes()) as client:
+        await upload(client, resume=job, **change)
+
+    entry = store.audit()[-1]
+    assert (entry["event"], entry["channel"]) == ("blocked", "resumed")

@@ -54,7 +54,7 @@ def _parse(since: str | None) -> float:
     try:
         time = dt.datetime.fromisoformat(since)
     except ValueError:
-        raise click.BadParameter("use 2026-01-31, 2026-01-31T08:00 or 30m, 12h, 7d", param_hint="--since") from None
+        raise click.BadParameter("use YYYY-MM-DD, YYYY-MM-DDThh:mm, or 30m, 12h, 7d", param_hint="--since") from None
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
 
 

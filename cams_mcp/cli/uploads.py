@@ -35,7 +35,7 @@ def command(state_dir: Path | None, store_url: str, as_json: bool) -> None:
 
 
 def _facts(job: Job) -> dict[str, Any]:
-    doubtful = job.ambiguous.users if job.ambiguous else 0
+    _, doubtful = job.position
     return {
         "id": job.id,
         "created": dt.datetime.fromtimestamp(job.created, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -15,17 +15,17 @@ from __future__ import annotations
 import json
 import secrets
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from cams_mcp.confirmation import Channel
-from cams_mcp.errors import NotConfirmed
+from cams_mcp.errors import NotConfirmed, StoreError
 from cams_mcp.models import Outcome
 from cams_mcp.redaction import scrub
 from cams_mcp.store.journal import Journal
 from cams_mcp.store.records import (
-    DAY_SECONDS,
-    ENDED,
     RESUME_SECONDS,
     Approval,
     Earlier,
@@ -34,12 +34,11 @@ from cams_mcp.store.records import (
     Write,
     audit_entry,
     held,
-    no_approval,
-    over_limit,
     salted,
     shown_id,
     token_hash,
 )
+from cams_mcp.store.rules import append, enter, find_earlier, limit_problem, record_ends, spend
 from cams_mcp.store.step import Step
 
 T = TypeVar("T")
@@ -55,6 +54,9 @@ class BaseStore(ABC):
 
     journal: Journal
     renew_seconds: float | None = None
+
+    def __init__(self) -> None:
+        self._late: deque[Callable[[Step], None]] = deque()
 
     @abstractmethod
     def close(self) -> None:
@@ -87,11 +89,13 @@ class BaseStore(ABC):
             replaces: the token of an approval for the same question, which ends here.
         """
         token = secrets.token_urlsafe(24)
-        self._run(record_ends)
+        self._prepare()
 
         def work(step: Step) -> None:
             replaced = step.take_approval(token_hash(replaces)) if replaces is not None else None
-            if replaced is not None:
+            if replaces is not None and replaced is not None and replaced.binding != write.binding:
+                step.put_approval(token_hash(replaces), replaced)  # of another question
+            elif replaced is not None:
                 step.append("expired", {**replaced.entry, "reason": "the question is asked again"})
             entry = audit_entry(step.salt, write, channel)
             seen = step.last_write(write.digests)
@@ -130,15 +134,15 @@ class BaseStore(ABC):
         Raises:
             NotConfirmed: unknown, spent, expired or foreign approval, or over a limit. The approval is gone anyway.
         """
-        self._prepare(write, standing)
+        self._prepare()
 
         def work(step: Step) -> int | NotConfirmed:
             problem = None
             if token is not None:
-                problem = _spend(step, write, channel, token)
-            elif (earlier := _earlier(step, write, hold_seconds, standing)) is not None:
-                problem = held(earlier)
-            return problem or _enter(step, write, channel, "approved", users_per_day)
+                problem = spend(step, write, channel, token)
+            elif (earlier := find_earlier(step, write, hold_seconds, standing)) is not None:
+                problem = held(earlier, resumes=standing is not None)
+            return problem or enter(step, write, channel, "approved", users_per_day, standing)
 
         return self._blocked_or_number(work, write, channel)
 
@@ -152,13 +156,13 @@ class BaseStore(ABC):
         Raises:
             NotConfirmed: over the limit.
         """
-        self._prepare(write, standing)
+        self._prepare()
 
         def work(step: Step) -> int | NotConfirmed | None:
             is_fresh = 0 <= step.now - standing.approved < RESUME_SECONDS
-            if not is_fresh or step.last_write(write.digests) > standing.write:
+            if not is_fresh or step.overlapping(write, standing.write) is not None:
                 return None
-            return _enter(step, write, "resumed", "resumed", users_per_day)
+            return enter(step, write, "resumed", "resumed", users_per_day, standing)
 
         return self._blocked_or_number(work, write, "resumed")
 
@@ -166,7 +170,7 @@ class BaseStore(ABC):
         def recorded(step: Step) -> T | NotConfirmed:
             outcome = work(step)
             if isinstance(outcome, NotConfirmed):
-                _append(step, "blocked", write, channel, reason=outcome.message)
+                append(step, "blocked", write, channel, reason=outcome.message)
             return outcome
 
         outcome = self._run(recorded)
@@ -176,17 +180,24 @@ class BaseStore(ABC):
 
     def check_limit(self, write: Write, users_per_day: int | None, standing: Standing | None = None) -> None:
         """Raise NotConfirmed if the day's limit forbids the write already now."""
-        self._prepare(write, standing)
-        problem = self._run(lambda step: _over_limit(step, write, users_per_day))
+        self._prepare()
+        problem = self._run(lambda step: limit_problem(step, write, users_per_day, standing))
         if problem is not None:
             raise problem
 
-    def _prepare(self, write: Write, standing: Standing | None) -> None:
-        # Steps of their own: in Redis a step does not see its own changes.
+    def _prepare(self) -> None:
+        """Record what is left to record, in steps of their own: in Redis a step does not see its own changes."""
+        self._catch_up()
         self._run(record_ends)
-        if standing is not None:
-            # What the upload's last run certainly did not send does not count.
-            self._run(lambda step: step.release(standing.write, write.users - standing.doubtful))
+
+    def _catch_up(self) -> None:
+        while self._late:
+            self._run(self._late[0])
+            self._late.popleft()
+
+    def _catch_up_quietly(self) -> None:
+        with suppress(StoreError):  # another process will record what is left as unknown
+            self._catch_up()
 
     def finish(
         self,
@@ -205,74 +216,32 @@ class BaseStore(ABC):
         def work(step: Step) -> None:
             shown = shown_id(step.salt, request_id) if request_id else None
             step.finish(number, outcome, shown, users)
-            _append(step, event, write, channel, request_id=shown, reason=reason)
+            append(step, event, write, channel, request_id=shown, reason=reason)
 
-        self._run(work)
+        try:
+            self._run(work)
+        except StoreError:
+            # Recorded by the next step, or as unknown by another process once this one has ended.
+            self._late.append(work)
+            raise
 
     def decline(self, write: Write, channel: Channel, token: str, reason: str) -> None:
         """Withdraw an approval: the person said no, or can no longer say yes."""
 
         def work(step: Step) -> None:
-            step.take_approval(token_hash(token))
-            _append(step, "declined", write, channel, reason=reason)
+            approval = step.take_approval(token_hash(token))
+            if approval is not None:
+                step.append("declined", {**approval.entry, "client": write.client, "reason": scrub(reason)})
 
         self._run(work)
 
     def record(self, event: Event, write: Write, channel: Channel, reason: str | None = None) -> None:
         """Add an entry to the audit trail."""
-        self._run(lambda step: _append(step, event, write, channel, reason=reason))
+        self._run(lambda step: append(step, event, write, channel, reason=reason))
 
     def earlier(self, write: Write, seconds: float, standing: Standing | None = None) -> Earlier | None:
         """The last write of the same list that was or may have been applied in the last `seconds`.
 
         For the rest of an upload: the last one since the upload stopped, however long ago.
         """
-        return self._run(lambda step: _earlier(step, write, seconds, standing))
-
-
-def record_ends(step: Step) -> None:
-    """Record the end of what nobody else can end any more."""
-    for entry in step.take_expired():
-        step.append("expired", entry)
-    for entry in step.take_abandoned():
-        step.append("unknown", {**entry, "reason": ENDED})
-
-
-def _spend(step: Step, write: Write, channel: Channel, token: str) -> NotConfirmed | None:
-    approval = step.take_approval(token_hash(token))
-    if approval is None:
-        return no_approval()
-    return approval.problem(write, channel, step.now, step.last_write(write.digests))
-
-
-def _enter(step: Step, write: Write, channel: Channel, event: Event, users_per_day: int | None) -> int | NotConfirmed:
-    problem = _over_limit(step, write, users_per_day)
-    if problem is not None:
-        return problem
-    entry = audit_entry(step.salt, write, channel)
-    number = step.enter(write, shown_id(step.salt, write.audience), entry)
-    step.append(event, entry)
-    return number
-
-
-def _over_limit(step: Step, write: Write, users_per_day: int | None) -> NotConfirmed | None:
-    audience = shown_id(step.salt, write.audience)
-    return over_limit(write, step.users_since(audience, step.now - DAY_SECONDS), users_per_day)
-
-
-def _earlier(step: Step, write: Write, seconds: float, standing: Standing | None) -> Earlier | None:
-    if standing is not None:
-        return step.earlier(write.digests, 0.0, standing.write)
-    return step.earlier(write.digests, step.now - seconds, 0)
-
-
-def _append(
-    step: Step,
-    event: Event,
-    write: Write,
-    channel: Channel,
-    *,
-    request_id: str | None = None,
-    reason: str | None = None,
-) -> None:
-    step.append(event, audit_entry(step.salt, write, channel, request_id, reason))
+        return self._run(lambda step: find_earlier(step, write, seconds, standing))

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS writes (
     request_id TEXT,
     part_digest TEXT NOT NULL DEFAULT '',
     owner TEXT NOT NULL DEFAULT '',
-    entry TEXT NOT NULL DEFAULT ''
+    entry TEXT NOT NULL DEFAULT '',
+    ended REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS writes_by_list ON writes (list_digest);
 CREATE INDEX IF NOT EXISTS writes_by_part ON writes (part_digest) WHERE part_digest != '';
@@ -63,7 +64,8 @@ CREATE TABLE IF NOT EXISTS uploads (
     state TEXT NOT NULL,
     reason TEXT NOT NULL,
     owner TEXT NOT NULL,
-    approved REAL NOT NULL DEFAULT 0
+    approved REAL NOT NULL DEFAULT 0,
+    doubted INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS batches (
     upload TEXT NOT NULL REFERENCES uploads (id),
@@ -92,8 +94,9 @@ _ADDED = {
         "part_digest": "TEXT NOT NULL DEFAULT ''",
         "owner": "TEXT NOT NULL DEFAULT ''",
         "entry": "TEXT NOT NULL DEFAULT ''",
+        "ended": "REAL NOT NULL DEFAULT 0",
     },
-    "uploads": {"approved": "REAL NOT NULL DEFAULT 0"},
+    "uploads": {"approved": "REAL NOT NULL DEFAULT 0", "doubted": "INTEGER NOT NULL DEFAULT 0"},
 }
 """Columns that a file made by cams-mcp 0.1.0 does not have."""
 

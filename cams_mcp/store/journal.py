@@ -38,6 +38,8 @@ class Job:
         total: how many people in all.
         write: the number of its last run in the ledger.
         approved: when a person approved it last, seconds since 1970, UTC.
+        doubted: how many people, from the first on, include all that were ever in a batch of unknown outcome. That CAMS
+            refuses them when they are sent again says nothing about the first time.
         batches: in order of their people.
     """
 
@@ -49,6 +51,7 @@ class Job:
     total: int
     write: int
     approved: float
+    doubted: int
     state: JobState
     reason: str
     batches: tuple[Batch, ...]
@@ -71,7 +74,9 @@ class Job:
     @property
     def position(self) -> tuple[int, int]:
         """How many people are known to be applied, and of how many after them it is not known."""
-        return self.sent, self.ambiguous.users if self.ambiguous else 0
+        sent = self.sent
+        batch = self.ambiguous
+        return sent, max(self.doubted, sent + batch.users if batch else 0, sent) - sent
 
     def is_at(self, position: tuple[int, int]) -> bool:
         """Whether what is left to send is still what it was at this position."""

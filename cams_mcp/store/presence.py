@@ -35,6 +35,10 @@ class Presence:
         """
         if self._directory is None:
             return "memory"
+        if self._held is not None and not (self._directory / f"{_PREFIX}{self._held[0]}").exists():
+            # Somebody deleted it, perhaps with the whole directory.
+            self._held[1].close()
+            self._held = None
         if self._held is None:
             self._forget_ended(self._directory)
             self._held = self._hold(self._directory)

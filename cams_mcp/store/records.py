@@ -136,11 +136,13 @@ def no_approval() -> NotConfirmed:
     )
 
 
-def held(earlier: Earlier) -> NotConfirmed:
+def held(earlier: Earlier, *, resumes: bool = False) -> NotConfirmed:
     """The error for a repetition where nobody is asked."""
     return NotConfirmed(
         f"Nothing was sent: {earlier} With --confirm off nobody can be asked whether to repeat it.",
-        hint="Leave it, or have the operator lower --hold-hours.",
+        hint="To send it all the same, resume where a person can approve it: without --yes and --confirm off."
+        if resumes
+        else "Leave it, or have the operator lower --hold-hours.",
     )
 
 

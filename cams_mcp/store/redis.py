@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cams_mcp.models import Outcome
-from cams_mcp.store.base import BaseStore, record_ends
+from cams_mcp.store.base import BaseStore
 from cams_mcp.store.records import Approval, Earlier, Event, Write
 from cams_mcp.store.redis_database import RedisDatabase, Transaction
 from cams_mcp.store.redis_journal import RedisJournal
+from cams_mcp.store.rules import record_ends
 from cams_mcp.store.step import Entry, Step
 
 KEEP_SECONDS = 400 * 86_400
@@ -51,11 +52,13 @@ class RedisStore(BaseStore):
     renew_seconds = ALIVE_SECONDS / 4
 
     def __init__(self, url: str, now: Callable[[], float] | None = None) -> None:
+        super().__init__()
         self._database = RedisDatabase(url, now)
         self._name = secrets.token_hex(8)
         self.journal = RedisJournal(self._database)
 
     def close(self) -> None:
+        self._catch_up_quietly()
         self._database.close()
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
@@ -120,13 +123,28 @@ class _RedisStep(Step):
         last = [self._in.read("ZREVRANGE", f"list:{digest}", 0, 0) for digest in digests]
         return max((int(found[0]) for found in last if found), default=0)
 
-    def earlier(self, digests: Sequence[str], since: float, after: int) -> Earlier | None:
+    def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
+        for _, row in self._of_lists(digests):
+            if float(row["started"]) > since:
+                return Earlier(float(row["started"]), row["outcome"])  # type: ignore[arg-type]
+        return None
+
+    def overlapping(self, write: Write, number: int) -> Earlier | None:
+        began = float((self._row(number) or {}).get("started", "inf"))
+        rests = {row.get("part", "") for _, row in self._of_lists([write.list_digest])}
+        for other, row in self._of_lists(list({*write.digests, *rests} - {""})):
+            in_flight = row.get("entry") or float(row.get("ended") or 0) > began
+            if other != number and (other > number or in_flight):
+                return Earlier(float(row["started"]), row["outcome"])  # type: ignore[arg-type]
+        return None
+
+    def _of_lists(self, digests: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+        """The writes of these lists that were or may have been applied, the last one first."""
         found = {int(number) for digest in digests for number in self._in.read("ZREVRANGE", f"list:{digest}", 0, -1)}
         for number in sorted(found, reverse=True):
-            started, outcome = self._in.peek("HMGET", f"write:{number}", "started", "outcome")
-            if number > after and started is not None and float(started) > since:
-                return Earlier(float(started), outcome)
-        return None
+            row = self._row(number)
+            if row is not None:
+                yield number, row
 
     def users_since(self, audience: str, since: float) -> int:
         found = self._in.read("ZRANGEBYSCORE", f"audience:{audience}", f"({since!r}", "+inf")
@@ -162,7 +180,7 @@ class _RedisStep(Step):
         row = self._row(number)
         if row is None:
             return
-        changes = {"outcome": outcome, "request_id": request_id or "", "entry": ""}
+        changes = {"outcome": outcome, "request_id": request_id or "", "entry": "", "ended": repr(self.now)}
         if outcome != "unknown" or users is not None:
             changes["owner"] = ""
         self._change(number, row, row["users"] if users is None else str(users), changes)
@@ -182,13 +200,17 @@ class _RedisStep(Step):
             row = self._row(number)
             self._in.write("SREM", "open", number)
             if row is not None and row["entry"]:
-                self._in.write("HSET", f"write:{number}", "entry", "")
+                self._in.write("HSET", f"write:{number}", "entry", "", "ended", repr(self.now))
                 entries.append(json.loads(row["entry"]))
         return entries
 
+    def may_release(self, number: int) -> bool:
+        row = self._row(number)
+        return row is not None and bool(row.get("owner")) and not row.get("entry")
+
     def release(self, number: int, users: int) -> None:
         row = self._row(number)
-        if row is not None and row.get("owner") and not row.get("entry"):
+        if row is not None and self.may_release(number):
             self._change(number, row, str(max(0, int(row["users"]) - users)), {"owner": ""})
 
     def _row(self, number: int) -> dict[str, str] | None:

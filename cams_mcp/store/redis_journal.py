@@ -70,9 +70,13 @@ class RedisJournal(Journal):
         def work(step: Transaction) -> None:
             if step.read("HGET", f"upload:{job}", "owner") != owner:
                 raise taken_over()
-            for old in step.read("HKEYS", f"batches:{job}"):
-                if int(old) >= first:
+            doubted = int(step.read("HGET", f"upload:{job}", "doubted") or 0)
+            for text in step.read("HVALS", f"batches:{job}"):
+                old, size, state, _ = json.loads(text)
+                if old >= first:
                     step.write("HDEL", f"batches:{job}", old)
+                    doubted = max(doubted, old + size if state in ("sending", "unknown") else 0)
+            step.write("HSET", f"upload:{job}", "doubted", doubted)
             step.write("HSET", f"batches:{job}", first, json.dumps((first, users, "sending", None)))
 
         self._database.run(work)
@@ -120,6 +124,7 @@ def _job(step: Transaction, job: str) -> Job | None:
         total=int(row["total"]),
         write=int(row["write"]),
         approved=float(row.get("approved", 0)),
+        doubted=int(row.get("doubted", 0)),
         state=row["state"],  # type: ignore[arg-type]
         reason=row["reason"],
         batches=tuple(Batch(*batch) for batch in batches),

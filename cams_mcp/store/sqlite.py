@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cams_mcp.models import Outcome
-from cams_mcp.store.base import BaseStore, record_ends
+from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import Database
 from cams_mcp.store.presence import Presence
 from cams_mcp.store.records import Approval, Earlier, Event, Write
+from cams_mcp.store.rules import record_ends
 from cams_mcp.store.sqlite_journal import SqliteJournal
 from cams_mcp.store.step import Entry, Step
 
@@ -32,12 +33,14 @@ class Store(BaseStore):
     """
 
     def __init__(self, directory: Path | None, now: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self._database = Database(directory)
         self._presence = Presence(directory)
         self._now = now
         self.journal = SqliteJournal(self._database, now)
 
     def close(self) -> None:
+        self._catch_up_quietly()
         self._database.close()
         self._presence.close()
 
@@ -99,11 +102,23 @@ class _SqliteStep(Step):
         ).fetchone()
         return int(row[0])
 
-    def earlier(self, digests: Sequence[str], since: float, after: int) -> Earlier | None:
+    def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
         row = self._execute(
             f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} "  # noqa: S608 - only question marks
-            "AND started > ? AND id > ? ORDER BY id DESC LIMIT 1",
-            (*digests, *digests, since, after),
+            "AND started > ? ORDER BY id DESC LIMIT 1",
+            (*digests, *digests, since),
+        ).fetchone()
+        return Earlier(*row) if row else None
+
+    def overlapping(self, write: Write, number: int) -> Earlier | None:
+        rests = self._execute(
+            "SELECT DISTINCT part_digest FROM writes WHERE list_digest = ? AND part_digest != ''", (write.list_digest,)
+        ).fetchall()
+        digests = [*write.digests, *(row[0] for row in rests)]
+        row = self._execute(
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND id != ? "  # noqa: S608
+            "AND (id > ? OR entry != '' OR ended > (SELECT started FROM writes WHERE id = ?)) ORDER BY id DESC LIMIT 1",
+            (*digests, *digests, number, number, number),
         ).fetchone()
         return Earlier(*row) if row else None
 
@@ -129,16 +144,20 @@ class _SqliteStep(Step):
     def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
         self._execute(
             "UPDATE writes SET outcome = ?, request_id = ?, users = coalesce(?, users), owner = iif(?, '', owner), "
-            "entry = '' WHERE id = ?",
-            (outcome, request_id, users, outcome != "unknown" or users is not None, number),
+            "entry = '', ended = ? WHERE id = ?",
+            (outcome, request_id, users, outcome != "unknown" or users is not None, self.now, number),
         )
 
     def take_abandoned(self) -> list[Entry]:
         rows = self._execute("SELECT id, owner, entry FROM writes WHERE entry != ''").fetchall()
         abandoned = [row for row in rows if not self._presence.is_alive(row[1])]
         for number, _, _ in abandoned:
-            self._execute("UPDATE writes SET entry = '' WHERE id = ?", (number,))
+            self._execute("UPDATE writes SET entry = '', ended = ? WHERE id = ?", (self.now, number))
         return [json.loads(entry) for _, _, entry in abandoned]
+
+    def may_release(self, number: int) -> bool:
+        row = self._execute("SELECT 1 FROM writes WHERE id = ? AND owner != '' AND entry = ''", (number,)).fetchone()
+        return row is not None
 
     def release(self, number: int, users: int) -> None:
         self._execute(

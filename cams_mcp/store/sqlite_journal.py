@@ -51,6 +51,11 @@ class SqliteJournal(Journal):
             row = database.execute("SELECT owner FROM uploads WHERE id = ?", (job,)).fetchone()
             if row is None or row[0] != owner:
                 raise taken_over()
+            database.execute(
+                "UPDATE uploads SET doubted = max(doubted, (SELECT coalesce(max(first + users), 0) FROM batches "
+                "WHERE upload = uploads.id AND first >= ? AND state IN ('sending', 'unknown'))) WHERE id = ?",
+                (first, job),
+            )
             self._drop_from(database, job, first)
             database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, users))
 
@@ -87,7 +92,7 @@ class SqliteJournal(Journal):
         batches = database.execute(
             "SELECT first, users, state, request_id FROM batches WHERE upload = ? ORDER BY first", (row[0],)
         ).fetchall()
-        job, created, path, arguments, binding, total, write, approved, state, reason = row
+        job, created, path, arguments, binding, total, write, approved, doubted, state, reason = row
         return Job(
             id=job,
             created=created,
@@ -97,6 +102,7 @@ class SqliteJournal(Journal):
             total=total,
             write=write,
             approved=approved,
+            doubted=doubted,
             state=state,
             reason=reason,
             batches=tuple(Batch(*batch) for batch in batches),
@@ -107,4 +113,4 @@ class SqliteJournal(Journal):
         database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
 
 
-_COLUMNS = "id, created, path, arguments, binding, total, write, approved, state, reason"
+_COLUMNS = "id, created, path, arguments, binding, total, write, approved, doubted, state, reason"

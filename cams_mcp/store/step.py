@@ -42,8 +42,15 @@ class Step(ABC):
         """The number of the last write of one of these lists that was or may have been applied; 0 if there is none."""
 
     @abstractmethod
-    def earlier(self, digests: Sequence[str], since: float, after: int) -> Earlier | None:
-        """The last such write that began after a time and has a number above `after`."""
+    def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
+        """The last such write that began after a time."""
+
+    @abstractmethod
+    def overlapping(self, write: Write, number: int) -> Earlier | None:
+        """The last write, other than this number, that was in flight when this one began or that began after it.
+
+        Only writes of the same list, of its rest, or of an earlier rest of it count.
+        """
 
     @abstractmethod
     def users_since(self, audience: str, since: float) -> int:
@@ -67,11 +74,15 @@ class Step(ABC):
         """Mark the writes as ended whose process is gone; returns their audit entries. Their outcome stays unknown."""
 
     @abstractmethod
-    def release(self, number: int, users: int) -> None:
-        """Count fewer users for a write, once, unless its own process entered how many were sent.
+    def may_release(self, number: int) -> bool:
+        """Whether a write counts all its users because its own process did not enter how many were sent.
 
         An owner without an entry marks such a write.
         """
+
+    @abstractmethod
+    def release(self, number: int, users: int) -> None:
+        """Count fewer users for such a write, once."""
 
     @abstractmethod
     def append(self, event: Event, entry: Entry) -> None:

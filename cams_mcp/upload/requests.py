@@ -106,7 +106,7 @@ class UploadAudienceFileResponse(Response):
     def outcome(self) -> Outcome:
         if self.may_have_been_sent:
             return "unknown"
-        return "sent" if self.users_sent else "refused"
+        return "sent" if self.users_sent or self.state == "done" else "refused"
 
 
 class Batch(AddCustomAudienceUserRequest):

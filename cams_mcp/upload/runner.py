@@ -52,6 +52,7 @@ class Run:
     Attributes:
         upload, owner: the job and the key that says it is ours.
         first: the number of the next person.
+        doubted: up to which person some may have been sent by an earlier run.
     """
 
     service: Service
@@ -65,6 +66,7 @@ class Run:
     caller: Caller
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     calls: int = 0
+    doubted: int = 0
     doubtful: int = 0
     start: int = field(init=False)
 
@@ -161,13 +163,14 @@ class Run:
 
     def _response(self, state: str, reason: str) -> UploadAudienceFileResponse:
         total = self.checked.spool.kept
+        doubtful = max(self.doubtful, self.doubted - self.first, 0)
         return UploadAudienceFileResponse(
             upload_id=self.upload,
             state=state,
             people=total,
             sent=self.first,
-            not_sent=total - self.first - self.doubtful,
-            may_have_been_sent=self.doubtful,
+            not_sent=total - self.first - doubtful,
+            may_have_been_sent=doubtful,
             calls=self.calls,
             skipped_rows=self.checked.invalid.total(),
             reason=reason or None,

@@ -171,7 +171,7 @@ class Uploads:
         async def further_run(binding: str, number: int, channel: Channel) -> Response:
             approved = channel != "resumed"
             owner = await in_thread(lambda: self._journal.take(job.id, job.position, number, approved=approved))
-            return await self._run(request, checked, caller, job.id, owner, sent)
+            return await self._run(request, checked, caller, job.id, owner, sent, sent + doubtful)
 
         return await self._guard.submit(
             ADD_CUSTOM_AUDIENCE_USER,
@@ -191,10 +191,10 @@ class Uploads:
         upload: str,
         owner: str,
         first: int,
+        doubted: int = 0,
     ) -> UploadAudienceFileResponse:
-        run = Run(
-            self._service, self._journal, request, checked, upload, owner, first, self._limits, caller, self._sleep
-        )
+        more = (self._limits, caller, self._sleep)
+        run = Run(self._service, self._journal, request, checked, upload, owner, first, *more, doubted=doubted)
         return await run.send_all()
 
     async def _job(self, upload: str) -> Job:

@@ -1,0 +1,82 @@
+"""The rules of approvals and of the ledger within one step."""
+
+from __future__ import annotations
+
+from cams_mcp.confirmation import Channel
+from cams_mcp.errors import NotConfirmed
+from cams_mcp.store.records import (
+    DAY_SECONDS,
+    ENDED,
+    Earlier,
+    Event,
+    Standing,
+    Write,
+    audit_entry,
+    no_approval,
+    over_limit,
+    shown_id,
+    token_hash,
+)
+from cams_mcp.store.step import Step
+
+
+def record_ends(step: Step) -> None:
+    """Record the end of what nobody else can end any more."""
+    for entry in step.take_expired():
+        step.append("expired", entry)
+    for entry in step.take_abandoned():
+        step.append("unknown", {**entry, "reason": ENDED})
+
+
+def spend(step: Step, write: Write, channel: Channel, token: str) -> NotConfirmed | None:
+    """Use up an approval; returns why it does not let the write out, if so."""
+    approval = step.take_approval(token_hash(token))
+    if approval is None:
+        return no_approval()
+    problem = approval.problem(write, channel, step.now, step.last_write(write.digests))
+    if problem is not None:
+        step.append("expired", {**approval.entry, "reason": "its approval was used and did not hold"})
+    return problem
+
+
+def enter(
+    step: Step, write: Write, channel: Channel, event: Event, users_per_day: int | None, standing: Standing | None
+) -> int | NotConfirmed:
+    """Enter a write that may be sent; returns its number in the ledger, or why it may not."""
+    problem = limit_problem(step, write, users_per_day, standing)
+    if problem is not None:
+        return problem
+    if standing is not None:
+        step.release(standing.write, write.users - standing.doubtful)
+    entry = audit_entry(step.salt, write, channel)
+    number = step.enter(write, shown_id(step.salt, write.audience), entry)
+    step.append(event, entry)
+    return number
+
+
+def limit_problem(
+    step: Step, write: Write, users_per_day: int | None, standing: Standing | None
+) -> NotConfirmed | None:
+    used = step.users_since(shown_id(step.salt, write.audience), step.now - DAY_SECONDS)
+    if standing is not None and step.may_release(standing.write):
+        # What the upload's last run certainly did not send does not count.
+        used -= min(used, write.users - standing.doubtful)
+    return over_limit(write, used, users_per_day)
+
+
+def find_earlier(step: Step, write: Write, seconds: float, standing: Standing | None) -> Earlier | None:
+    if standing is not None:
+        return step.overlapping(write, standing.write)
+    return step.earlier(write.digests, step.now - seconds)
+
+
+def append(
+    step: Step,
+    event: Event,
+    write: Write,
+    channel: Channel,
+    *,
+    request_id: str | None = None,
+    reason: str | None = None,
+) -> None:
+    step.append(event, audit_entry(step.salt, write, channel, request_id, reason))
