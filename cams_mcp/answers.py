@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 from pydantic import ValidationError
 
+from cams_mcp.documents import Document, read_document
 from cams_mcp.errors import (
     CLOCK_CODES,
     HINTS,
+    LATER,
     PERMISSION_CODES,
     THROTTLING,
     ClockSkew,
@@ -24,8 +24,9 @@ from cams_mcp.errors import (
     Throttled,
     clock_hint,
 )
-from cams_mcp.models import AnyOperation, Operation, RequestT, Response, ResponseT
-from cams_mcp.redaction import scrub
+from cams_mcp.models import AnyOperation, Operation, RequestT, ResponseT
+from cams_mcp.redaction import identifier
+from cams_mcp.verdicts import REDIRECTS_BEFORE_EXECUTION, REFUSAL_STATUSES, Verdict, is_uncertain, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,62 +37,52 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def request_id(self) -> str | None:
+        """CAMS's request id by the headers."""
+        return identifier(self.headers.get("x-acs-request-id"))
+
 
 def read_answer(operation: Operation[RequestT, ResponseT], answer: Answer, *, signed_at: dt.datetime) -> ResponseT:
-    """The response, if the operation succeeded.
-
-    `Success` decides, or where it is absent `Code == "OK"`; business errors come with HTTP 200, throttling commonly
-    with HTTP 400, so codes decide, not statuses.
+    """The response, if the operation succeeded. What an answer says is decided in `cams_mcp.verdicts`.
 
     Raises:
         ServiceError, ProxyAnswer, MalformedAnswer: as `cams_mcp.errors` says.
     """
-    document = _parse(operation, answer)
+    document = read_document(answer.body, answer.request_id)
+    if document is None:
+        raise _unrecognised(operation, answer)
+    if document.odd:
+        raise _not_as_documented(operation, answer, document, document.odd)
+    if document.success is None and document.code is None:
+        raise _unrecognised(operation, answer)
+    said = verdict(answer.status, document.success, document.code)
+    if said is not Verdict.SUCCEEDED:
+        raise _service_error(operation, answer, document, said, signed_at)
     try:
-        response = operation.response.model_validate(document)
+        return operation.response.model_validate(document.elements)
     except ValidationError as error:
-        # A refusal is a refusal, however odd the rest of it; only a success must be read whole.
-        envelope = _envelope(document)
-        if envelope.succeeded:
-            places = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()})[:5])
-            raise MalformedAnswer(
-                f"the answer's elements are not as documented: {places}.",
-                action=operation.action,
-                request_id=envelope.request_id or answer.headers.get("x-acs-request-id"),
-                http_status=answer.status,
-                hint="CAMS may have changed; look for a newer cams-mcp.",
-            ) from None
-        raise _service_error(operation, answer, envelope, signed_at) from None
-    if answer.status < 400 and response.succeeded:  # noqa: PLR2004
-        return response
-    if response.code is None and response.success is None:
-        raise _unrecognised(operation, answer)
-    raise _service_error(operation, answer, response, signed_at)
+        places = {".".join(map(str, item["loc"])) for item in error.errors()}
+        raise _not_as_documented(operation, answer, document, places) from None
 
 
-def _parse(operation: AnyOperation, answer: Answer) -> dict[str, Any]:
-    try:
-        document: Any = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise _unrecognised(operation, answer)
-    return cast("dict[str, Any]", document)
-
-
-def _envelope(document: Mapping[str, Any]) -> Response:
-    plain = {name: value for name, value in document.items() if isinstance(value, str | bool)}
-    try:
-        return Response.model_validate(plain)
-    except ValidationError:
-        return Response(code=str(document.get("Code")), request_id=str(document.get("RequestId")))
+def _not_as_documented(
+    operation: AnyOperation, answer: Answer, document: Document, places: Iterable[str]
+) -> MalformedAnswer:
+    return MalformedAnswer(
+        f"the answer's elements are not as documented: {', '.join(sorted(places)[:5])}.",
+        action=operation.action,
+        request_id=document.request_id,
+        http_status=answer.status,
+        hint="CAMS may have changed; look for a newer cams-mcp.",
+    )
 
 
 def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | MalformedAnswer:
     """Not CAMS's JSON: name the proxy, if it is one's."""
     status = answer.status
     html = answer.body.lstrip()[:1] == b"<" or "html" in answer.headers.get("content-type", "")
-    action, request_id = operation.action, answer.headers.get("x-acs-request-id")
+    action, request_id = operation.action, answer.request_id
     if status == 413:  # noqa: PLR2004
         message = "a proxy in front of CAMS refused the request as too large (413)."
         hint = "Send fewer users in a call, or raise the proxy's body limit (nginx: client_max_body_size)."
@@ -110,25 +101,39 @@ def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | Malf
             http_status=status,
             hint="Check --endpoint; call again later if it is right.",
         )
-    return ProxyAnswer(message, action=action, request_id=request_id, http_status=status, hint=hint)
+    # A page in place of a success may stand for one; a proxy that refuses or redirects did not pass the request on.
+    not_executed = status in REFUSAL_STATUSES | REDIRECTS_BEFORE_EXECUTION
+    return ProxyAnswer(
+        message, action=action, request_id=request_id, http_status=status, not_executed=not_executed, hint=hint
+    )
 
 
-def _service_error(operation: AnyOperation, answer: Answer, response: Response, signed_at: dt.datetime) -> ServiceError:
-    code = scrub(response.code or "") or "no code"
-    said = scrub(response.message or "")
-    kind, hint = _kind_and_hint(operation, code, answer, signed_at)
+def _service_error(
+    operation: AnyOperation, answer: Answer, document: Document, said: Verdict, signed_at: dt.datetime
+) -> ServiceError:
+    kind, hint = _kind_and_hint(operation, document.code or "", answer, signed_at)
     error = kind(
-        f"CAMS refused with {code}" + (f' ("{said}").' if said and said != code else "."),
+        _words(document),
         action=operation.action,
-        code=response.code,
-        request_id=response.request_id or answer.headers.get("x-acs-request-id"),
+        code=document.code or None,
+        request_id=document.request_id,
         http_status=answer.status,
+        not_executed=said in (Verdict.REFUSED, Verdict.THROTTLED),
         hint=hint,
     )
     if isinstance(error, Throttled):
         error.retry_after = _retry_after(answer)
         error.hint = f"Wait {error.retry_after:g} s, then call again." if error.retry_after else hint
     return error
+
+
+def _words(document: Document) -> str:
+    """What CAMS said, as a sentence. Its HTTP status is told with every error."""
+    code, message = document.code or "no code", document.message
+    if document.success or code == "OK":
+        success = "" if document.success is None else f"Success {str(document.success).lower()}, "
+        return f"CAMS's answer contradicts itself ({success}Code {document.code or 'absent'})."
+    return f"CAMS refused with {code}" + (f' ("{message}").' if message and message != code else ".")
 
 
 def _kind_and_hint(
@@ -142,16 +147,21 @@ def _kind_and_hint(
             "Ask the account's administrator to allow it in a RAM policy."
         )
     if code in CLOCK_CODES:
-        return ClockSkew, clock_hint(_date(answer), signed_at)
+        return ClockSkew, clock_hint(server_date(answer.headers.get("date")), signed_at)
     if code.startswith("Missing"):
         return ServiceError, "A required argument did not arrive; check the arguments and any gateway in between."
-    return ServiceError, HINTS.get(code)
+    contradiction_or_failure = code == "OK" or is_uncertain(code)
+    return ServiceError, HINTS.get(code, LATER if contradiction_or_failure else None)
 
 
-def _date(answer: Answer) -> dt.datetime | None:
+def server_date(header: str | None) -> dt.datetime | None:
+    """The time in a `Date` header, UTC; None if it is absent or cannot be read."""
     try:
-        return email.utils.parsedate_to_datetime(answer.headers["date"]).astimezone(dt.UTC)
-    except (KeyError, ValueError):
+        date = email.utils.parsedate_to_datetime(header or "")
+        # A zone of -0000 is UTC as well, but gives a time without a zone.
+        return date.replace(tzinfo=date.tzinfo or dt.UTC).astimezone(dt.UTC)
+    except (ValueError, ArithmeticError, LookupError, TypeError):
+        # Dates out of range raise OverflowError; some malformed ones get through the parser's own checks.
         return None
 
 

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
 from cams_mcp.errors import InvalidArguments
+from cams_mcp.fields import PROBLEM
 from cams_mcp.models import AnyTool
 
 _SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
@@ -22,11 +23,12 @@ _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not an argument of this tool",
     "string_type": "must be a string (put numbers in quotes)",
-    "string_too_short": "must not be empty",
+    "string_unicode": "has a character that cannot be encoded (half of a surrogate pair)",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
+    "finite_number": "must be a whole number",
     "int_from_float": "must be a whole number",
     "int_parsing_size": "must be a whole number of usual size",
     "list_type": "must be an array",
@@ -82,17 +84,13 @@ def _words(detail: ErrorDetails, known: list[str]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     template = _WORDS.get(kind)
     if template is None:
-        return detail["msg"] if kind in _OWN else "is not valid"
+        return detail["msg"] if kind == PROBLEM else "is not valid"
     words = template.format(**context)
     if kind == "extra_forbidden" and known:
         if (twice := to_snake(str(detail["loc"][0]))) in known:
             return f"is given in two spellings; keep {twice} only"
         words += f" (it takes {', '.join(known)})"
     return words
-
-
-_OWN = frozenset({"json_text", "one_of", "time", "email", "phone", "user", "users"})
-"""Kinds of error that this package words itself; pydantic's own words could repeat a value."""
 
 
 def _ranges(rows: list[int]) -> str:

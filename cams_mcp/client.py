@@ -5,34 +5,34 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
 import anyio
 import httpx
 
-from cams_mcp import __version__
 from cams_mcp.answers import Answer, read_answer
-from cams_mcp.credentials import CredentialSource
+from cams_mcp.credentials import CredentialSource, ExplicitKey
 from cams_mcp.endpoint import Endpoint
 from cams_mcp.errors import (
-    UNDECIDED_CODES,
     AmbiguousWrite,
     CamsError,
-    ConfigurationError,
+    CamsMcpError,
     ConnectionFailed,
     InvalidArguments,
-    MalformedAnswer,
-    ProxyAnswer,
     Throttled,
 )
-from cams_mcp.models import Operation, Request, RequestT, ResponseT
-from cams_mcp.redaction import scrub
+from cams_mcp.exchange import BROKEN, Progress, exchange, http_client, no_key_in_time
+from cams_mcp.fairness import LONGEST_WAIT_SECONDS
+from cams_mcp.models import AnyOperation, Operation, Request, RequestT, ResponseT
 from cams_mcp.signing import ACS3Auth, encode_form
 from cams_mcp.telemetry import cams_span
+from cams_mcp.verdicts import is_uncertain
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"
@@ -43,6 +43,11 @@ LONGEST_BACKOFF = 20.0
 LONGEST_ADDRESS = 65_000
 """Bytes. httpx takes no longer URL; proxies stop far below it."""
 
+_HOW_TO_FIND_OUT = (
+    "Do not send it again on your own. Tell the user, and compare token_total of the audience (list_custom_audience) "
+    "with its value before; Meta may take up to a day to count."
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,15 +57,20 @@ class ClientOptions:
 
     Attributes:
         users_in: where the parameters a request marks for the body go. "query" is for gateways that refuse a body.
-        timeout: seconds to wait for a connection, and for each part of an answer.
+        timeout: seconds that an attempt may take, from the access key to the last byte of the answer.
         retries: further attempts after the first.
-        max_answer_bytes: larger answers are refused.
+        max_answer_bytes: larger answers are refused, unpacked or not.
     """
 
     users_in: Literal["body", "query"] = "body"
     timeout: float = 30.0
     retries: int = 2
     max_answer_bytes: int = 16 * 1024 * 1024
+
+    @property
+    def longest_call(self) -> float:
+        """Seconds after which a call has ended: all attempts, the waits between them, and one for its turn."""
+        return (self.retries + 1) * self.timeout + self.retries * LONGEST_BACKOFF + LONGEST_WAIT_SECONDS
 
 
 class CamsClient:
@@ -90,7 +100,7 @@ class CamsClient:
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
-        nonce: Callable[[], str] | None = None,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self._options = options or ClientOptions()
         self._endpoint = endpoint
@@ -99,26 +109,8 @@ class CamsClient:
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
-        # httpx logs whole URLs at INFO.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        try:
-            self._http = httpx.AsyncClient(
-                transport=transport,
-                auth=ACS3Auth(credentials, now=now, **({"nonce": nonce} if nonce else {})),
-                timeout=self._options.timeout,
-                headers={"user-agent": f"cams-mcp/{__version__}", "accept": "application/json"},
-            )
-        except OSError:
-            raise ConfigurationError(
-                "The CA bundle of the environment (SSL_CERT_FILE, SSL_CERT_DIR) cannot be read.",
-                hint="Set SSL_CERT_FILE to a file of PEM certificates, or unset it.",
-            ) from None
-        except (ImportError, ValueError, httpx.InvalidURL):
-            # Not the error's text: a proxy's address can hold a password.
-            raise ConfigurationError(
-                "A proxy of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.",
-                hint="Use a URL like http://proxy.example.com:8080, or unset it. SOCKS needs the package socksio.",
-            ) from None
+        self._nonce = nonce
+        self._http = http_client(transport, self._options.timeout)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -129,43 +121,69 @@ class CamsClient:
     ) -> None:
         await self._http.__aexit__(kind, error, traceback)
 
-    async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
-        """Run one operation.
+    @property
+    def longest_call(self) -> float:
+        """Seconds after which a call has ended, whatever happens; see `ClientOptions`."""
+        return self._options.longest_call
 
-        A read is tried again after connection faults, 5xx and throttling. A write only when it cannot have been
-        executed: the connection was never made, or the service answered that it throttled it.
+    async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
+        """Run one operation, within `longest_call` seconds.
+
+        A read is tried again after connection faults, 5xx, time-outs and throttling. A write only when it was certainly
+        not executed: the connection was never made, or the service answered that it throttled it.
 
         Raises:
             ServiceError: CAMS refused (PermissionDenied, Throttled, ClockSkew are kinds of it).
             ProxyAnswer, MalformedAnswer, ConnectionFailed: see `cams_mcp.errors`.
             AmbiguousWrite: a write may have been applied.
             MissingCredentials: no access key; nothing was sent.
+            NotNow: the call got no turn; nothing was sent.
         """
-        with cams_span(operation.action, self._endpoint.authority) as span:
-            response, attempts = await self._call(operation, request)
-            span.set_attributes({"cams.attempts": attempts, "cams.request_id": response.request_id or ""})
-            return response
+        progress = Progress(operation.action, self._endpoint.authority)
+        try:
+            with cams_span(operation.action, self._endpoint.authority) as span:
+                response = await self._call_in_time(operation, request, progress)
+                span.set_attributes({"cams.attempts": progress.attempts, "cams.request_id": response.request_id or ""})
+                return response
+        except CamsMcpError:
+            raise
+        except Exception as error:
+            if not operation.writes or progress.stage != "answer":
+                raise
+            # A defect of ours must not hide that a write went out.
+            logger.exception("%s: failed after the request was sent", operation.action)
+            raise _defect(progress) from error
 
-    async def _call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> tuple[ResponseT, int]:
-        attempt = 0
+    async def _call_in_time(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, progress: Progress
+    ) -> ResponseT:
+        with anyio.move_on_after(self.longest_call):
+            return await self._call(operation, request, progress)
+        raise _told(operation, progress.too_late(self.longest_call), progress)
+
+    async def _call(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, progress: Progress
+    ) -> ResponseT:
         while True:
-            attempt += 1
             try:
-                return await self._attempt(operation, request), attempt
+                return await self._attempt(operation, request, progress)
             except CamsError as error:
-                error.attempts = attempt
-                if operation.writes and _may_have_been_applied(error):
-                    raise _ambiguous(error) from error
-                delay = self._delay_before_retry(error, attempt)
+                told = _told(operation, error, progress)
+                if told is not error:
+                    raise told from error
+                delay = self._delay_before_retry(error, progress.attempts)
                 if delay is None:
                     raise
-                logger.info("%s: attempt %d failed, next in %.1f s", operation.action, attempt, delay)
+                progress.failure, progress.stage = error, "turn"
+                logger.info("%s: attempt %d failed, next in %.1f s", operation.action, progress.attempts, delay)
             await self._sleep(delay)
 
     async def identity(self) -> str:
-        """The endpoint and access key id that calls go out with. The id of a temporary key changes by itself."""
-        key = await self._credentials()
-        return f"{self._endpoint.url} {key.id if key.security_token is None else 'a temporary key'}"
+        """The endpoint and the access key that calls are made with, as approvals are bound to them."""
+        with anyio.move_on_after(self._options.timeout):
+            key = await self._credentials()
+            return f"{self._endpoint.url} {key.identity}"
+        raise no_key_in_time(self._options.timeout)
 
     def _delay_before_retry(self, error: CamsError, attempt: int) -> float | None:
         if attempt > self._options.retries or not _is_passing(error):
@@ -176,12 +194,28 @@ class CamsClient:
             return delay
         return None if asked > LONGEST_BACKOFF else max(asked, delay)
 
-    async def _attempt(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
+    async def _attempt(
+        self, operation: Operation[RequestT, ResponseT], request: RequestT, progress: Progress
+    ) -> ResponseT:
+        progress.attempts += 1
+        built = self._build(operation.action, request)
         async with self._upstream():
             signed_at = self._now()
-            answer = await self._exchange(operation.action, self._build(operation.action, request))
+            answer = await self._answer(built, progress)
         logger.debug("%s: HTTP %d, %d bytes", operation.action, answer.status, len(answer.body))
         return read_answer(operation, answer, signed_at=signed_at)
+
+    async def _answer(self, request: httpx.Request, progress: Progress) -> Answer:
+        seconds, most_bytes = self._options.timeout, self._options.max_answer_bytes
+        with anyio.move_on_after(seconds):
+            progress.stage = "key"
+            auth = ACS3Auth(ExplicitKey(await self._credentials()), now=self._now, nonce=self._nonce)
+            progress.stage = "connection"
+            try:
+                return await exchange(self._http, request, auth, progress, most_bytes=most_bytes)
+            except BROKEN as error:
+                raise progress.broke(error, seconds) from error
+        raise progress.too_late(seconds)
 
     def _build(self, action: str, request: Request) -> httpx.Request:
         parameters = request.parameters()
@@ -200,81 +234,22 @@ class CamsClient:
             headers["content-type"] = FORM
         return self._http.build_request("POST", url, headers=headers, content=encode_form(body).encode("ascii"))
 
-    async def _exchange(self, action: str, request: httpx.Request) -> Answer:
-        host = self._endpoint.authority
-        request_id: str | None = None
-        try:
-            response = await self._http.send(request, stream=True)
-            request_id = response.headers.get("x-acs-request-id")
-            try:
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._options.max_answer_bytes:
-                        raise MalformedAnswer(
-                            f"the answer is larger than {self._options.max_answer_bytes:,} bytes and was refused.",
-                            action=action,
-                            request_id=request_id,
-                            http_status=response.status_code,
-                            hint="Ask for smaller pages.",
-                        )
-                return Answer(response.status_code, dict(response.headers), bytes(body))
-            finally:
-                await response.aclose()
-        except httpx.DecodingError as error:
-            raise MalformedAnswer(
-                "the answer's compression is broken.", action=action, request_id=request_id
-            ) from error
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            raise _not_connected(action, host, error) from error
-        except httpx.TimeoutException as error:
-            message = f"{host} did not answer within {self._options.timeout:g} s."
-            raise _broken(action, message, request_id) from error
-        except httpx.TransportError as error:
-            message = f"the connection to {host} broke before the answer was complete."
-            raise _broken(action, message, request_id) from error
-
-
-def _not_connected(action: str, host: str, error: Exception) -> ConnectionFailed:
-    reason = "timed out" if isinstance(error, httpx.TimeoutException) else scrub(str(error)) or "no connection"
-    failed = ConnectionFailed(
-        f"no connection to {host} ({reason}). Nothing was sent.",
-        action=action,
-        hint="Set SSL_CERT_FILE to the CA bundle of your network if it inspects TLS."
-        if "CERTIFICATE" in reason.upper()
-        else "Check the network, --endpoint and --region, and the proxy settings (HTTPS_PROXY, NO_PROXY).",
-    )
-    failed.sent = False
-    return failed
-
-
-def _broken(action: str, message: str, request_id: str | None) -> ConnectionFailed:
-    failed = ConnectionFailed(
-        message, action=action, request_id=request_id, hint="Call again later; check the network if it persists."
-    )
-    failed.sent = True
-    return failed
-
 
 def _is_passing(error: CamsError) -> bool:
     """Whether a later attempt may fare better."""
-    if isinstance(error, ConnectionFailed | Throttled):
+    if isinstance(error, ConnectionFailed | Throttled) or is_uncertain(error.code):
         return True
-    return error.code in UNDECIDED_CODES or (error.http_status or 0) >= 500  # noqa: PLR2004
+    status = error.http_status or 0
+    return status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _may_have_been_applied(error: CamsError) -> bool:
-    """Whether the request may have been executed although no success came back."""
-    if isinstance(error, Throttled):
-        return False
-    if isinstance(error, ConnectionFailed):
-        return error.sent
-    # A page in place of a success may stand for one; a proxy's refusal (3xx, 4xx) never reached CAMS.
-    unreadable = isinstance(error, ProxyAnswer) and (error.http_status or 0) < 300  # noqa: PLR2004
-    return unreadable or isinstance(error, MalformedAnswer) or _is_passing(error)
-
-
-def _ambiguous(error: CamsError) -> AmbiguousWrite:
+def _told(operation: AnyOperation, error: CamsMcpError, progress: Progress) -> CamsMcpError:
+    """The error as the caller hears it: a failed write is ambiguous unless it is certain that it was not executed."""
+    if not isinstance(error, CamsError):
+        return error
+    error.attempts = progress.attempts
+    if not operation.writes or error.not_executed:
+        return error
     return AmbiguousWrite(
         f"the request went out, but no clear answer came back: {error.message} It may have been applied.",
         action=error.action,
@@ -282,8 +257,15 @@ def _ambiguous(error: CamsError) -> AmbiguousWrite:
         request_id=error.request_id,
         http_status=error.http_status,
         attempts=error.attempts,
-        hint=(
-            "Do not send it again on your own. Tell the user, and compare token_total of the audience "
-            "(list_custom_audience) with its value before; Meta may take up to a day to count."
-        ),
+        hint=_HOW_TO_FIND_OUT,
+    )
+
+
+def _defect(progress: Progress) -> AmbiguousWrite:
+    return AmbiguousWrite(
+        "the request went out, but cams-mcp itself failed before it had read the answer. It may have been applied.",
+        action=progress.action,
+        request_id=progress.request_id,
+        attempts=progress.attempts,
+        hint=_HOW_TO_FIND_OUT,
     )

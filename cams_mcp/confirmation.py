@@ -39,7 +39,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The second round of a question asked by round trip: the state that went out with it, and the reply, if any."""
+    """The second round of a question asked by round trip: the state sent with the question, and the reply.
+
+    A reply of None means that the client called again without answering.
+    """
 
     state: str
     reply: Reply | None
@@ -80,3 +83,24 @@ class Preview:
 
     text: str
     token: str
+
+
+def why_not(reply: Reply, ask_seconds: float) -> tuple[str, str]:
+    """Why a reply is not a yes, and what to do next."""
+    unseen = (
+        "If no question was shown at all, the client cannot show questions: the operator can start cams-mcp with "
+        "--confirm token to confirm in two steps."
+    )
+    match reply.action:
+        case "decline":
+            return "the user declined", f"Do not try again unless the user asks for it. {unseen}"
+        case "cancel":
+            return "the user dismissed the question", f"Do not try again unless the user asks for it. {unseen}"
+        case "timeout":
+            waited = f"the question was not answered within {ask_seconds:g} s"
+            return waited, f"Ask the user whether to call again. {unseen}"
+        case "failed":
+            return "the client could not put the question to the user", unseen
+        case _:
+            why = "the answer was not a yes (the box was not ticked, or the answer was malformed)"
+            return why, f"Ask the user; call again if they want it. {unseen}"

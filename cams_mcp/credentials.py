@@ -7,15 +7,16 @@ second to import, so it is imported on first use and runs in a worker thread, on
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import re
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, Protocol
 
-import anyio
-import anyio.to_thread
-
-from cams_mcp.errors import ConfigurationError, MissingCredentials
+from cams_mcp.errors import CamsMcpError, ConfigurationError, MissingCredentials
 
 TRIED = (
     "the options --access-key-id and --access-key-secret, the environment (ALIBABA_CLOUD_ACCESS_KEY_ID), OIDC, "
@@ -28,6 +29,16 @@ HOW_TO_SET = (
 )
 
 
+_STATIC = frozenset({"env", "static_sts"})
+"""Origins of temporary keys that stay until somebody changes them."""
+
+_ROLE_SETTINGS = (
+    "ALIBABA_CLOUD_PROFILE",
+    "ALIBABA_CLOUD_ROLE_ARN",
+    "ALIBABA_CLOUD_ECS_METADATA",
+    "ALIBABA_CLOUD_CREDENTIALS_URI",
+)
+
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -35,7 +46,10 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 class AccessKey:
     """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`.
 
-    `origin` is the part of the official chain it came from, e.g. cli_profile/static_ak.
+    Attributes:
+        origin: the part of the official chain it came from, e.g. cli_profile/static_ak.
+        rotation: for a key that the chain replaces by itself, what the next one has in common with it: its origin and
+            the settings that choose its role; else None.
 
     Raises:
         ConfigurationError: a part holds what cannot be part of a key, such as the line end of a file it came from.
@@ -45,6 +59,12 @@ class AccessKey:
     secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
     origin: str | None = field(default=None, repr=False, compare=False)
+    rotation: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """What an approval is bound to: the id, or `rotation` for a key whose id changes by itself."""
+        return self.rotation or self.id
 
     def __post_init__(self) -> None:
         for name, value in (("id", self.id), ("secret", self.secret), ("security token", self.security_token)):
@@ -74,6 +94,9 @@ class ExplicitKey:
 class OfficialChain:
     """The official credential chain; it refreshes temporary keys by itself.
 
+    A look-up cannot be cancelled. One that takes long goes on in its thread when its caller gives up, and the next
+    caller waits for the same one, so that hanging look-ups neither hold a call nor pile up.
+
     Raises:
         MissingCredentials: on call, when no part of the chain gives a key; names what was tried.
         ConfigurationError: on call, when the key it gives cannot be one.
@@ -81,11 +104,27 @@ class OfficialChain:
 
     def __init__(self) -> None:
         self._provider: Any = None
-        self._lock = anyio.Lock()
+        self._pending: Future[AccessKey | CamsMcpError] | None = None
 
     async def __call__(self) -> AccessKey:
-        async with self._lock:
-            return await anyio.to_thread.run_sync(self._look_up)
+        pending = self._pending
+        if pending is None or pending.done():
+            pending = Future[AccessKey | CamsMcpError]()
+            pending.set_running_or_notify_cancel()  # from here on, a caller who gives up cannot cancel it
+            # A daemon: a look-up that hangs must not keep the program from ending.
+            Thread(target=self._settle, args=(pending,), name="credentials", daemon=True).start()
+            self._pending = pending
+        found = await asyncio.wrap_future(pending)
+        if isinstance(found, CamsMcpError):
+            raise found
+        return found
+
+    def _settle(self, pending: Future[AccessKey | CamsMcpError]) -> None:
+        try:
+            pending.set_result(self._look_up())
+        except CamsMcpError as error:
+            # A result like a key: there may be nobody left to catch it.
+            pending.set_result(error)
 
     def _look_up(self) -> AccessKey:
         # The chain's logger prints a traceback for every source that has no key, and sets its own level and handlers at
@@ -100,12 +139,24 @@ class OfficialChain:
 
                 self._provider = DefaultCredentialsProvider()
             found = self._provider.get_credentials()
-        except Exception as error:
+            token = found.get_security_token() or None
+            origin: str = found.get_provider_name().removeprefix("default/")
+            return AccessKey(
+                found.get_access_key_id(),
+                found.get_access_key_secret(),
+                token,
+                origin=origin,
+                rotation=_rotation(origin) if token is not None else None,
+            )
+        except ConfigurationError:
+            raise
+        except BaseException as error:
             # The chain raises whatever its parts raise; none of it may reach the user raw (it can name secrets).
             raise MissingCredentials(f"No access key was found. Tried: {TRIED}.", hint=HOW_TO_SET) from error
-        return AccessKey(
-            found.get_access_key_id(),
-            found.get_access_key_secret(),
-            found.get_security_token() or None,
-            origin=found.get_provider_name().removeprefix("default/"),
-        )
+
+
+def _rotation(origin: str) -> str | None:
+    """What stays the same when the chain replaces a temporary key of this origin; None if it does not replace it."""
+    if origin.rpartition("/")[2] in _STATIC:
+        return None
+    return " ".join([f"{origin} role", *(f"{name}={os.environ.get(name, '')}" for name in _ROLE_SETTINGS)])

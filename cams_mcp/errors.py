@@ -101,6 +101,7 @@ class CamsError(CamsMcpError):
         request_id: CAMS's request id, if it gave one.
         http_status: the HTTP status of the answer, if there was an answer.
         attempts: how often the request was tried.
+        not_executed: whether it is certain that the request was not executed, so that a write can be sent again.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class CamsError(CamsMcpError):
         request_id: str | None = None,
         http_status: int | None = None,
         attempts: int = 1,
+        not_executed: bool = False,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
@@ -120,6 +122,7 @@ class CamsError(CamsMcpError):
         self.request_id = request_id
         self.http_status = http_status
         self.attempts = attempts
+        self.not_executed = not_executed
 
     def __str__(self) -> str:
         facts = [f"HTTP {self.http_status}"] if self.http_status else []
@@ -160,9 +163,12 @@ class MalformedAnswer(CamsError):
 
 
 class ConnectionFailed(CamsError):
-    """No connection could be made, or it broke or timed out. `sent` tells whether the request may have gone out."""
+    """No connection could be made, or it broke or timed out."""
 
-    sent: bool = False
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have gone out."""
+        return not self.not_executed
 
 
 class AmbiguousWrite(CamsError):
@@ -179,10 +185,10 @@ PERMISSION_CODES = frozenset({"Forbidden.RAM", "Forbidden", "NoPermission", "For
 
 CLOCK_CODES = frozenset({"InvalidTimeStamp.Expired", "InvalidTimeStamp.Format", "IllegalTimestamp"})
 
-_LATER = "The service failed for a moment. Call again in a minute; tell Alibaba Cloud the request id if it persists."
+LATER = "The service failed for a moment. Call again in a minute; tell Alibaba Cloud the request id if it persists."
 
 HINTS: dict[str, str] = {
-    **dict.fromkeys(sorted(UNDECIDED_CODES), _LATER),
+    **dict.fromkeys(sorted(UNDECIDED_CODES), LATER),
     "Authentication.NoAuth": (
         "The account has no access to this cust_space_id, page or ad account. Take the ids from list_instance, and "
         "check that the access key belongs to the account that owns them."

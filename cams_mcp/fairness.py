@@ -80,8 +80,8 @@ class Upstream:
         Raises:
             NotNow: it would have to wait for more than half a minute.
         """
-        await self._keep_pace()
         with anyio.move_on_after(LONGEST_WAIT_SECONDS) as limit:
+            await self._keep_pace()
             await self._slots.acquire()
         if limit.cancelled_caught:
             raise _busy(LONGEST_WAIT_SECONDS)

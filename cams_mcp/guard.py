@@ -19,18 +19,19 @@ from typing import NoReturn, TypeVar
 
 import anyio
 
-from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply
+from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply, why_not
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
 from cams_mcp.policy import Policy, Service
-from cams_mcp.store import BaseStore, Write
-from cams_mcp.threads import in_thread
+from cams_mcp.store import BaseStore, Standing, Write, doubtful
+from cams_mcp.threads import in_thread, patiently
 
 APPROVAL_SECONDS = 600.0
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Send = Callable[[str, int], Awaitable[Response]]
+Send = Callable[[str, int, Channel], Awaitable[Response]]
+"""Sends a write, given its digest, its number in the ledger, and how it was approved."""
 
 
 class Guard:
@@ -56,13 +57,16 @@ class Guard:
         token: str | None = None,
         answered: Answered | None = None,
         send: Send | None = None,
+        standing: Standing | None = None,
     ) -> Response | Question | Preview:
         """Send the write if it is confirmed; else return what to ask. Sends at most once.
 
         Args:
-            send: sends it, given its digest and its number in the ledger; without it, it is one call of `operation`.
             token: the confirmation token of the second step, if the caller gave one.
             answered: the reply of a round trip, if this is its second round.
+            send: sends it; without it, the write is one call of `operation`.
+            standing: the approval that the write already has, if it is the rest of an upload. It is enough unless it
+                is too old, the outcome of a batch is unknown, or the same people were sent since.
 
         Raises:
             NotConfirmed: a limit, declined, cancelled, timed out, malformed, replayed; nothing was sent.
@@ -70,49 +74,83 @@ class Guard:
             CamsError: as for any call; AmbiguousWrite if it may have been applied.
         """
         write = await self._as_write(operation, request, caller)
+        replaces = None
+        if answered is not None and answered.reply is None:
+            # SEP-2322 recommends asking again when a client calls back without an answer.
+            replaces, answered = answered.state, None
         channel = self._channel(caller, token, answered)
 
-        async def one_call(binding: str, number: int) -> Response:
+        async def one_call(binding: str, number: int, channel: Channel) -> Response:
             response: Response = await self._service.call(operation, request)
             return response
 
         send = send or one_call
-        await self._check_limits(write, channel)
-        if channel == "off":
-            return await self._send(write, channel, None, send)
-        if answered is not None:
+        await self._check_limits(write, channel, standing)
+        approval: str | None = None
+        if answered is not None and answered.reply is not None:
             await self._check_reply(write, channel, answered.state, answered.reply)
-            return await self._send(write, channel, answered.state, send)
-        if token is not None:
-            return await self._send(write, channel, token, send)
-        lines = await request.described(self._service.call)
-        seconds = max(APPROVAL_SECONDS, self._policy.ask_seconds + 60)
-        approval = await in_thread(lambda: self._store.issue(write, channel, seconds))
-        # After `issue`: what went out before it is told here, what goes out after it makes the approval void.
-        earlier = await in_thread(lambda: self._store.earlier(write.list_digest, self._policy.hold_seconds))
+            approval = answered.state
+        elif token is not None and channel == "token":
+            approval = token
+        elif channel != "off":
+            number = await self._resume(write, standing)
+            if number is not None:
+                return await self._run(write, "resumed", number, send)
+            question = await self._question(request, write, channel, caller, standing, replaces)
+            if caller.ask is None or isinstance(question, Preview):
+                return question
+            approval = question.state
+            await self._check_reply(write, channel, approval, await self._ask(write, channel, caller, question))
+        return await self._send(write, channel, approval, send, standing)
+
+    async def _resume(self, write: Write, standing: Standing | None) -> int | None:
+        """Enter the rest of an upload under the approval that it has; None if it needs another one."""
+        if standing is None or standing.doubtful:
+            return None
+        day = self._policy.users_per_day
+        return await in_thread(lambda: self._store.resume(write, standing, users_per_day=day))
+
+    async def _question(
+        self,
+        request: Writable,
+        write: Write,
+        channel: Channel,
+        caller: Caller,
+        standing: Standing | None,
+        replaces: str | None,
+    ) -> Question | Preview:
+        """What to put to the person, with the approval that a yes spends."""
+        try:
+            lines = await request.described(self._service.call)
+        except NotConfirmed as error:
+            await self._refuse(write, channel, error.message, error.hint)
+        # A question in mid-call is timed by `_ask`, and its approval must outlive it. Any other kind is timed here.
+        seconds = APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)
+        approval = await in_thread(lambda: self._store.issue(write, channel, seconds, replaces=replaces))
+        # After `issue`: what was sent before it is named here, what is sent after it makes the approval void.
+        earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))
         if earlier is not None:
             lines.insert(1, f"Careful: {earlier}")
         text = "\n".join(lines)
-        if channel == "token":
-            return Preview(text, approval)
-        if caller.ask is None:
-            return Question(text, approval)
-        await self._check_reply(write, channel, approval, await self._ask(write, channel, approval, caller, text))
-        return await self._send(write, channel, approval, send)
+        return Preview(text, approval) if channel == "token" else Question(text, approval)
 
     async def _as_write(self, operation: AnyOperation, request: Writable, caller: Caller) -> Write:
         identity = await self._service.identity()
-        contents = request.contents()
+        part, whole = request.contents(), request.part_of()
 
         def build() -> Write:
             exactly = self._store.digest(caller.principal, identity, operation.action, request.parameters())
-            same_list = self._store.digest(operation.action, request.audience, contents) if contents else ""
+            part_digest, whole_digest = (
+                self._store.digest(operation.action, request.audience, people) if people else ""
+                for people in (part, whole)
+            )
             return Write(
                 operation=operation.action,
                 principal=caller.principal,
                 client=caller.client,
                 binding=exactly,
-                list_digest=same_list,
+                list_digest=whole_digest or part_digest,
+                part_digest=part_digest if whole_digest else "",
                 audience=request.audience,
                 target=request.target(),
                 counts=request.counts(),
@@ -132,106 +170,65 @@ class Guard:
                 return "elicitation"
         return "token"
 
-    async def _check_limits(self, write: Write, channel: Channel) -> None:
-        """Refuse what the operator does not allow, before anybody is asked."""
+    async def _check_limits(self, write: Write, channel: Channel, standing: Standing | None) -> None:
+        """Reject what the operator does not allow, before anybody is asked."""
         policy = self._policy
-        await self._check_audience(write, channel)
+        if policy.read_only:
+            await self._refuse(write, channel, "Nothing was sent: this server is read-only (--read-only).", None)
+        if policy.audiences and write.audience not in policy.audiences:
+            problem = "this server may not write to this audience; the operator allows some with --allow-audience."
+            await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
+        if channel == "off" and standing is not None and standing.doubtful:
+            problem = doubtful(write.users)
+            await self._refuse(write, channel, problem.message, problem.hint)
         if policy.users_per_call is not None and write.users > policy.users_per_call:
             most = f"this server sends at most {policy.users_per_call:,} users in a call (--max-users-per-call)."
             await self._refuse(write, channel, f"Nothing was sent: {most}", "No argument can lift this.")
         try:
-            await in_thread(lambda: self._store.check_limit(write, policy.users_per_day))
+            await in_thread(lambda: self._store.check_limit(write, policy.users_per_day, standing))
         except NotConfirmed as error:
             await self._refuse(write, channel, error.message, error.hint)
-
-    async def _check_audience(self, write: Write, channel: Channel) -> None:
-        if self._policy.audiences and write.audience not in self._policy.audiences:
-            problem = "this server may not write to this audience; the operator allows some with --allow-audience."
-            await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
 
     async def _refuse(self, write: Write, channel: Channel, message: str, hint: str | None) -> NoReturn:
         await in_thread(lambda: self._store.record("blocked", write, channel, message))
         raise NotConfirmed(message, hint=hint)
 
-    async def _ask(self, write: Write, channel: Channel, approval: str, caller: Caller, text: str) -> Reply:
+    async def _ask(self, write: Write, channel: Channel, caller: Caller, question: Question) -> Reply:
         assert caller.ask is not None
         reply = Reply("ended")
         try:
             with anyio.move_on_after(self._policy.ask_seconds) as limit:
-                reply = await caller.ask(text)
+                reply = await caller.ask(question.text)
             return Reply("timeout") if limit.cancelled_caught else reply
         except BaseException:
-            # The client went away or called off; nobody can say yes any more.
-            await self._decline(write, channel, approval, "the call ended before an answer came")
+            # The client disconnected or cancelled, so the approval can no longer be granted.
+            await self._decline(write, channel, question.state, "the call ended before an answer came")
             raise
 
-    async def _check_reply(self, write: Write, channel: Channel, approval: str, reply: Reply | None) -> None:
+    async def _check_reply(self, write: Write, channel: Channel, approval: str, reply: Reply) -> None:
         """Raise NotConfirmed unless the reply is a yes."""
-        if reply is not None and reply.is_yes:
+        if reply.is_yes:
             return
-        message, hint = self._why_not(reply)
+        message, hint = why_not(reply, self._policy.ask_seconds)
         await self._decline(write, channel, approval, message)
         raise NotConfirmed(f"Nothing was sent: {message}.", hint=hint)
 
-    def _why_not(self, reply: Reply | None) -> tuple[str, str]:
-        unseen = (
-            "If no question was shown at all, the client cannot show questions: the operator can start cams-mcp with "
-            "--confirm token to confirm in two steps."
-        )
-        match reply.action if reply else "":
-            case "decline":
-                return "the user declined", f"Do not try again unless the user asks for it. {unseen}"
-            case "cancel":
-                return "the user dismissed the question", f"Do not try again unless the user asks for it. {unseen}"
-            case "timeout":
-                waited = f"the question was not answered within {self._policy.ask_seconds:g} s"
-                return waited, f"Ask the user whether to call again. {unseen}"
-            case "failed":
-                return "the client could not put the question to the user", unseen
-            case _:
-                why = "the answer was not a yes (the box was not ticked, or the answer was malformed)"
-                return why, f"Ask the user; call again if they want it. {unseen}"
-
     async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
-        await in_thread(lambda: self._store.decline(write, channel, approval, reason))
+        await in_thread(lambda: self._store.decline(write, channel, approval, reason), shield=True)
 
-    async def resume(self, write: Write, number: int, send: Send, *, counted: bool) -> Response:
-        """Go on with a write that was confirmed as a whole and has not been sent as a whole.
-
-        Args:
-            write: as `check_same` gave it.
-            number: its number in the ledger.
-            counted: whether some of it was sent, so that it counts in the day's limit already.
-
-        Raises:
-            NotConfirmed: over the day's limit.
-        """
-        day = self._policy.users_per_day
-        await in_thread(lambda: self._store.resume(number, write, counted=counted, users_per_day=day))
-        return await self._run(write, "resumed", number, send)
-
-    async def settle(self, write: Write, number: int, response: Response) -> None:
-        """Enter how a write ended after all, when another one went on with it."""
-        outcome = response.outcome
-        await in_thread(lambda: self._store.finish(number, write, "resumed", outcome, response.request_id, None))
-
-    async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, binding: str) -> Write:
-        """The write, as the store knows it, if it is the one with this digest and its audience is allowed still.
-
-        Raises:
-            NotConfirmed: another write, or the operator does not allow this audience any more.
-        """
+    async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, standing: Standing) -> None:
+        """Raise NotConfirmed unless this is the write that was approved before it stopped."""
         write = await self._as_write(operation, request, caller)
-        await self._check_audience(write, "resumed")
-        if write.binding != binding:
+        if write.binding != standing.binding:
             raise NotConfirmed(
-                "Nothing more was sent: this is not the upload that was confirmed (the file changed, or it is another "
-                "caller, endpoint or access key).",
+                "Nothing more was sent: this is not the upload that was approved. The file or the arguments changed, "
+                "or the caller, the endpoint or the access key did.",
                 hint="Start a new upload.",
             )
-        return write
 
-    async def _send(self, write: Write, channel: Channel, approval: str | None, send: Send) -> Response:
+    async def _send(
+        self, write: Write, channel: Channel, approval: str | None, send: Send, standing: Standing | None
+    ) -> Response:
         policy = self._policy
         number = await in_thread(
             lambda: self._store.begin(
@@ -240,18 +237,20 @@ class Guard:
                 approval,
                 users_per_day=policy.users_per_day,
                 hold_seconds=policy.hold_seconds,
+                standing=standing,
             )
         )
         return await self._run(write, channel, number, send)
 
     async def _run(self, write: Write, channel: Channel, number: int, send: Send) -> Response:
-        """Send what is in the ledger as of unknown outcome, and enter how it ended."""
+        """Send what is in the ledger as of unknown outcome, and record how it ended."""
         outcome: Outcome = "unknown"
         request_id: str | None = None
         reason: str | None = "the call was cut off"
+        users: int | None = None
         try:
-            response = await send(write.binding, number)
-            outcome, request_id, reason = response.outcome, response.request_id, None
+            response = await self._keep_alive(send(write.binding, number, channel))
+            outcome, request_id, reason, users = response.outcome, response.request_id, None, response.users_sent
         except AmbiguousWrite as error:
             request_id, reason = error.request_id, "no clear answer"
             raise
@@ -259,10 +258,43 @@ class Guard:
             outcome, reason = "refused", getattr(error, "code", None) or type(error).__name__
             request_id = getattr(error, "request_id", None)
             raise
+        except Exception as error:
+            # A defect of ours must not hide that the write may have been sent.
+            reason = f"cams-mcp failed with {type(error).__name__}"
+            raise AmbiguousWrite(
+                f"cams-mcp itself failed ({type(error).__name__}) while sending. The write may have been applied.",
+                action=write.operation,
+                hint="Do not send it again on your own. Tell the user, and report this with the server's log.",
+            ) from error
         finally:
             try:
-                await in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))
-            except StoreError:
-                # The ledger keeps it as "unknown"; the caller hears what CAMS said.
+                await patiently(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
+            except Exception:
+                # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)
         return response
+
+    async def _keep_alive(self, sending: Awaitable[T]) -> T:
+        """Await `sending`. Meanwhile other processes can see that this one is alive and will record the outcome."""
+        every = self._store.renew_seconds
+        if every is None:
+            return await sending
+        outcome: list[T | BaseException] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._renew, every)
+            try:
+                outcome.append(await sending)
+            except BaseException as error:  # noqa: BLE001 - raised below; a task group would wrap it
+                outcome.append(error)
+            group.cancel_scope.cancel()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    async def _renew(self, every: float) -> None:
+        while True:
+            await anyio.sleep(every)
+            try:
+                await in_thread(self._store.renew)
+            except StoreError:
+                logger.warning("the record could not be told that a write is still in flight")

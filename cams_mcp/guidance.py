@@ -16,10 +16,12 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
+from cams_mcp.redaction import scrub
 
 if TYPE_CHECKING:
     from cams_mcp.prompts import Completions
     from cams_mcp.reading import Call
+
 
 logger = logging.getLogger(__name__)
 Context = ServerRequestContext[Any, Any]
@@ -104,7 +106,9 @@ class Guidance:
             found = await read_resource(params.uri, self._visible(), self._calls(ctx))
         if found is None:
             known = ", ".join(resource.uri for resource in RESOURCES)
-            raise MCPError(types.INVALID_PARAMS, f"Unknown resource. This server has: {known}.", {"uri": params.uri})
+            raise MCPError(
+                types.INVALID_PARAMS, f"Unknown resource. This server has: {known}.", {"uri": scrub(params.uri)}
+            )
         return found
 
     def _calls(self, ctx: Context) -> Call:

@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, T
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
-from pydantic_core import PydanticCustomError
+
+from cams_mcp.fields import BOUNDED, NESTED
 
 Outcome = Literal["sent", "refused", "unknown"]
 """How a write ended."""
@@ -31,16 +32,6 @@ def _either_spelling(name: str) -> AliasChoices:
 _NAMES = AliasGenerator(validation_alias=_either_spelling, serialization_alias=to_pascal)
 
 
-def _parse_json_text(value: object) -> object:
-    """Some clients send objects and arrays as JSON text; read that too."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return cast("object", json.loads(value))
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("json_text", "must be an object or array, or JSON text of one") from None
-
-
 def _none_as_empty(value: object) -> object:
     return [] if value is None else value
 
@@ -51,12 +42,6 @@ def _object_as_text(value: object) -> object:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return value
 
-
-NESTED = BeforeValidator(_parse_json_text)
-"""Marks a nested argument: it is accepted as JSON text as well."""
-
-Required = Annotated[str, Field(min_length=1)]
-"""A required id or number: never empty."""
 
 Rows = BeforeValidator(_none_as_empty)
 """Marks a list of rows: CAMS may answer null for none."""
@@ -71,22 +56,33 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_left_out(cls, data: Any) -> Any:
-        """Assistants send null for what they leave out."""
+    def _drop_what_is_left_out(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
         given = cast("Mapping[str, Any]", data)
-        if None not in given.values():
+        empty = {name for name, value in given.items() if cls._is_left_out(value)}
+        if not empty:
             return given
-        known = {spelling for name in cls.model_fields for spelling in (name, to_pascal(name))}
-        return {name: value for name, value in given.items() if value is not None or name not in known}
+        left_out = {
+            spelling
+            for name, field in cls.model_fields.items()
+            for spelling in (name, to_pascal(name))
+            # Empty text for a required argument is wrong; null has the error of a missing one.
+            if spelling in empty and (given[spelling] is None or not field.is_required())
+        }
+        return {name: value for name, value in given.items() if name not in left_out}
+
+    @classmethod
+    def _is_left_out(cls, value: object) -> bool:
+        """Assistants send null for what they leave out."""
+        return value is None
 
 
 class Page(Strict):
     """Paging of the operations that take a `Page` object."""
 
-    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    index: Annotated[int, Field(ge=1, description="Page number.")] = 1
+    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
 PageArgument = Annotated[Page, NESTED, Field(description="Paging.")]
@@ -97,6 +93,11 @@ class Request(Strict):
 
     in_body: ClassVar[frozenset[str]] = frozenset()
     """Wire names of the parameters that belong in the form body instead of the query."""
+
+    @classmethod
+    def _is_left_out(cls, value: object) -> bool:
+        """Some clients fill in every argument, with empty text for none."""
+        return value is None or (isinstance(value, str) and not value.strip())
 
     def parameters(self) -> dict[str, str]:
         """By wire name, as text: `true`/`false` (not as the official SDK), nested values as JSON, no absent ones."""
@@ -109,35 +110,6 @@ class Request(Strict):
         if isinstance(page, Page):
             return page.size, page.index
         return cast("int", getattr(self, "page_size", DEFAULT_PAGE_SIZE)), cast("int", getattr(self, "page_index", 1))
-
-
-class WriteRequest(Request):
-    """The arguments of an operation that changes something."""
-
-    @property
-    def audience(self) -> str:
-        """What the limits count by: the id of what is written to."""
-        raise NotImplementedError
-
-    def target(self) -> dict[str, str]:
-        """The ids of what is written to, by argument, for the audit trail."""
-        raise NotImplementedError
-
-    def counts(self) -> dict[str, int]:
-        """How many `users`, and other counts for the audit trail."""
-        raise NotImplementedError
-
-    def contents(self) -> int:
-        """A digest of the people written, equal for lists that come to the same; 0 for none."""
-        raise NotImplementedError
-
-    async def described(self, look_up: LookUp) -> list[str]:
-        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences.
-
-        Raises:
-            NotConfirmed: the look-ups show that the write cannot work.
-        """
-        raise NotImplementedError
 
 
 def _as_text(value: object) -> str:
@@ -174,6 +146,11 @@ class Response(Tolerant):
     def outcome(self) -> Outcome:
         """How a write that answered this ended, for the ledger."""
         return "sent"
+
+    @property
+    def users_sent(self) -> int | None:
+        """How many people a write that answered this sent or may have sent; None for all of them."""
+        return None
 
     @property
     def status(self) -> str:
@@ -263,33 +240,46 @@ class AnyTool(Protocol):
 
 
 class Writable(Protocol):
-    """What the guard needs to know of a write; see `WriteRequest`, which is one."""
+    """What the guard needs to know of a write: the arguments of an operation that writes, or an upload."""
 
     @property
-    def audience(self) -> str: ...
-    def target(self) -> dict[str, str]: ...
-    def counts(self) -> dict[str, int]: ...
-    def contents(self) -> int: ...
-    def parameters(self) -> dict[str, str]: ...
-    async def described(self, look_up: LookUp, /) -> list[str]: ...
+    def audience(self) -> str:
+        """What the limits count by: the id of what is written to."""
+        ...
+
+    def target(self) -> dict[str, str]:
+        """The ids of what is written to, by argument, for the audit trail."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """How many `users`, and other counts for the audit trail."""
+        ...
+
+    def contents(self) -> int:
+        """A digest of the people written, equal for lists that come to the same; 0 for none."""
+        ...
+
+    def part_of(self) -> int:
+        """The same digest of the whole list that these people are the rest of; 0 if they are all of it."""
+        ...
+
+    def parameters(self) -> dict[str, str]:
+        """What an approval is bound to."""
+        ...
+
+    async def described(self, look_up: LookUp, /) -> list[str]:
+        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences.
+
+        Raises:
+            NotConfirmed: the look-ups show that the write cannot work.
+        """
+        ...
 
 
 class LookUp(Protocol):
     """Runs an operation that reads."""
 
     def __call__(self, operation: Operation[RequestT, ResponseT], request: RequestT, /) -> Awaitable[ResponseT]: ...
-
-
-def one_of(*values: str) -> BeforeValidator:
-    """Accept one of `values` in either case and pass it on as given."""
-    known = {value.lower() for value in values}
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value.lower() not in known:
-            raise PydanticCustomError("one_of", "must be one of {values}", {"values": ", ".join(values)})
-        return value
-
-    return BeforeValidator(check)
 
 
 def hoist(data: Mapping[str, Any], element: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Policy:
         ask_seconds: how long a question put mid-call may stay unanswered.
         hold_seconds: for how long the same list to the same audience counts as a repetition. The question then says
             so; with "off" it is refused.
+        read_only: nothing is written, whoever asks and however it was approved.
         users_per_call: the most users a call may send; None is no limit.
         users_per_day: the most users that may go to one audience in 24 hours; None is no limit.
         audiences: the only audiences that may be written to; empty is all.
@@ -30,6 +31,7 @@ class Policy:
     confirm: ConfirmMode = "auto"
     ask_seconds: float = ASK_SECONDS
     hold_seconds: float = HOLD_SECONDS
+    read_only: bool = False
     users_per_call: int | None = None
     users_per_day: int | None = None
     audiences: frozenset[str] = frozenset()

@@ -6,6 +6,7 @@ What a person fills in goes into a prompt as one line of JSON, apart from the in
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from dataclasses import dataclass
 import mcp_types as types
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
+from cams_mcp.fields import is_id
 from cams_mcp.reading import Call, Row, read_rows
+from cams_mcp.redaction import FILLERS
 
 LONGEST_VALUE = 500
 MOST_PAGES = 3
 MOST_VALUES = 100
 REMEMBERED_SECONDS = 30.0
 MOST_REMEMBERED = 64
+
+_FILLER = re.compile(f"[{FILLERS}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ def get_prompt(name: str, given: Mapping[str, str], tools: Collection[str]) -> t
     problems += [
         f"{argument}: must be one line of at most {LONGEST_VALUE} characters that can be seen"
         for argument in arguments
-        if not filled.get(argument, "").isprintable() or len(filled.get(argument, "")) > LONGEST_VALUE
+        if len(filled.get(argument, "")) > LONGEST_VALUE or not _is_plain(filled.get(argument, ""))
     ]
     if problems:
         raise InvalidArguments(name, problems)
@@ -223,7 +228,7 @@ class Completions:
             values = []
         typed = argument.value.strip().lower()
         # An id goes into an argument as it is: what does not look like one is not offered.
-        fitting = list(dict.fromkeys(value for value in values if value.lower().startswith(typed) and _is_plain(value)))
+        fitting = list(dict.fromkeys(value for value in values if value.lower().startswith(typed) and is_id(value)))
         return types.Completion(values=fitting[:MOST_VALUES], total=len(fitting), has_more=len(fitting) > MOST_VALUES)
 
     async def _values(
@@ -264,4 +269,5 @@ def _arguments(prompt: Prompt, tools: Collection[str]) -> dict[str, Argument]:
 
 
 def _is_plain(value: str) -> bool:
-    return 0 < len(value) <= LONGEST_VALUE and value.isprintable() and " " not in value
+    """Whether a person sees all of it: nothing can hide in what an assistant is told."""
+    return value.isprintable() and not _FILLER.search(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _AT = r"(?:@|%(?:25)*40|\\u0040|&#0*64;|\uff20)"
 _LONGEST_LOCAL = 256  # of an encoded address; a bound, so that a long text without an @ costs no quadratic time
@@ -12,18 +13,37 @@ _EMAIL = re.compile(
 )
 _SEPARATOR = r"(?:[\s().+/\u2010-\u2015-]|%2[089BDF])"
 _NUMBER = re.compile(rf"\+?\d(?:{_SEPARATOR}{{0,3}}\d){{6,}}", re.IGNORECASE)
-_CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-_INVISIBLE_CHARACTERS = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
-_CONTROL = re.compile(f"[{_CONTROL_CHARACTERS}]+")
-_INVISIBLE = re.compile(f"[{_INVISIBLE_CHARACTERS}]+")
-_UNSEEN = re.compile(f"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}]+")
+
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0\U0001d159\U00013441\U00013442"
+_SELECTORS = "\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef"
+FILLERS = _BLANKS + _SELECTORS
+"""Inside of a regular expression's brackets: letters, signs and marks that Unicode calls printable and nobody sees."""
+_IS_BLANK = re.compile(f"[{_BLANKS}]")
+_IS_SELECTOR = re.compile(f"[{_SELECTORS}]")
 
 _UNREADABLE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
 )
 
-_MARKS = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02`', "'"))
+_QUOTES = (
+    '"`\u00ab\u00bb\u02ba\u02dd\u02ee\u02f6\u05f4\u201c-\u201f\u2033\u2034\u2036\u2037\u2057\u275d\u275e\u2760\u2e42'
+    "\u3003\u301d-\u301f\uff02\uff07\U0001f676-\U0001f678"
+)
+_QUOTE = re.compile(f"[{_QUOTES}]|'+")
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_ID = re.compile(r"[A-Za-z0-9._:*-]{1,64}")
+_UUID = re.compile(r"(?=.*[A-Za-z])(?:[A-Za-z0-9]{8}(?:-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}|[A-Fa-f0-9]{32})")
+_NUMBER_IN_ID = re.compile(r"\d(?:[._:*-]*\d){6,}")
 
+
+MOST_MARKS = 3
+"""Accents and vowel signs on one letter; living scripts need no more, and higher stacks cover the lines around them."""
+
+_READ_FOR_ONE = 16
+"""Characters looked at for each one shown, so that a name of megabytes costs nothing."""
+
+LONGEST_ADDRESS = 320
+LONGEST_DOMAIN = 30
 LONGEST_QUOTE = 300
 _LONGEST_READ = 4096
 
@@ -45,29 +65,70 @@ def scrub(text: str) -> str:
     cut = len(text) > _LONGEST_READ
     # Half an address at the cut would not be recognised: end at a word, and not within a number.
     text = text[:_LONGEST_READ].rpartition(" ")[0].rstrip(" 0123456789().+/-") if cut else text
-    text = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
+    text = printable(text, _LONGEST_READ)
     text = _NUMBER.sub("***", _EMAIL.sub("***", text)).strip()
     return f"{text[:LONGEST_QUOTE]}..." if cut or len(text) > LONGEST_QUOTE else text
 
 
+def identifier(text: str | None) -> str | None:
+    """`text` if it can only be an id, such as a request id or an error code; None if it could be anything else.
+
+    An id has up to 64 letters, digits and `._:-` (and `*`, with which the documents mask them). Seven digits or more
+    could be somebody's phone number, so only an id in the form of a UUID may have that many in a row.
+    """
+    if text is None or not _ID.fullmatch(text):
+        return None
+    return text if _UUID.fullmatch(text) or not _NUMBER_IN_ID.search(text) else None
+
+
 def printable(text: str, longest: int = 120) -> str:
-    """`text` on one line, without invisible or right-to-left characters, at most so long."""
-    return " ".join(_UNSEEN.sub(" ", text).split())[:longest]
+    """`text` on one line, at most so long, with nothing in it that a person would not see.
+
+    Every kind of white space is a plain space. Joiners, direction marks, variation selectors and the like are left
+    out, what is no character is U+FFFD, and marks stack three high at most. All scripts and emoji stay readable.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = _visible(text[: longest * _READ_FOR_ONE])
+    return " ".join(text.split())[:longest].rstrip()
+
+
+def _visible(text: str) -> str:
+    shown: list[str] = []
+    marks = MOST_MARKS  # at the start there is no letter that could carry one
+    for char in text:
+        kind = unicodedata.category(char)
+        if kind == "Cf" or _IS_SELECTOR.match(char):
+            continue
+        if kind[0] == "M":
+            marks += 1
+            if marks > MOST_MARKS:
+                continue
+        elif kind[0] == "Z" or kind == "Cc" or _IS_BLANK.match(char):
+            char, marks = " ", MOST_MARKS  # noqa: PLW2901 - what is shown of it
+        else:
+            char, marks = "\ufffd" if kind[0] == "C" else char, 0  # noqa: PLW2901
+        shown.append(char)
+    return "".join(shown)
 
 
 def quoted(name: str, longest: int = 60) -> str:
     """A name that somebody else chose, for use inside a sentence of ours: on one line, short, in quotation marks.
 
-    It cannot begin a line, close its quotation, or hide behind invisible or right-to-left characters.
+    It cannot begin a line, close its quotation, or hide in invisible or right-to-left characters. Put a word of ours
+    between a quotation and a number that follows: a right-to-left name would draw the number to its side.
     """
-    name = printable(name).translate(_MARKS)
+    name = _QUOTE.sub("'", printable(name, longest * 2).translate(_FULL_WIDTH))
+    name = re.sub("''+", "'", name)
     return f'"{name[:longest]}..."' if len(name) > longest else f'"{name}"'
 
 
 def mask_email(address: str) -> str:
-    """`jane@example.com` as `j***@example.com`."""
-    local, _, domain = _CONTROL.sub("", _INVISIBLE.sub("", address)).strip().rpartition("@")
-    return f"{local[:1]}***@{domain}"
+    """`jane@example.com` as `j***@example.com`; of a long domain the first 30 characters."""
+    local, at, domain = printable(address, LONGEST_ADDRESS).rpartition("@")
+    if not at:
+        return "***"
+    short = f"{domain[:LONGEST_DOMAIN]}..." if len(domain) > LONGEST_DOMAIN else domain
+    return f"{local[:1]}***@{short}"
 
 
 def mask_phone(number: str) -> str:

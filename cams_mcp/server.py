@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import mcp_types as types
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -19,9 +21,10 @@ from pydantic import ValidationError
 from cams_mcp import __version__
 from cams_mcp.access import LOCAL, READ_SCOPE, WRITE_SCOPE, Access
 from cams_mcp.confirmation import CONFIRM_SCHEMA, Answered, Caller, Question, Reply
+from cams_mcp.envelope import encodable
 from cams_mcp.errors import CamsMcpError
 from cams_mcp.guidance import Guidance
-from cams_mcp.redaction import printable
+from cams_mcp.redaction import printable, readable, scrub
 
 if TYPE_CHECKING:
     from cams_mcp.tools import Outcome
@@ -35,6 +38,9 @@ PROGRESS_SECONDS = 5.0
 OPEN_METHODS = frozenset({"initialize", "ping", "server/discover"})
 """What any caller may ask, even without the scope to read."""
 SMALLEST_STEP = 0.001
+
+_NAME = re.compile(r"[A-Za-z_/]{1,64}")
+"""What every method, tool and prompt is called like."""
 
 INSTRUCTIONS = """\
 Tools for Alibaba Cloud Chat App Message Service (CAMS): WhatsApp, Messenger, Instagram and Viber.
@@ -94,9 +100,10 @@ def create_server(
             return _failed(f"cams-mcp itself failed ({type(error).__name__}). Please report it with the server's log.")
         if isinstance(outcome, Question):
             ask = types.ElicitRequest(
-                params=types.ElicitRequestFormParams(message=outcome.text, requested_schema=CONFIRM_SCHEMA)
+                params=types.ElicitRequestFormParams(message=readable(outcome.text), requested_schema=CONFIRM_SCHEMA)
             )
             return types.InputRequiredResult(input_requests={QUESTION: ask}, request_state=outcome.state)
+        outcome = replace(outcome, content=encodable(outcome.content))
         return types.CallToolResult(content=[types.TextContent(text=outcome.text)], structured_content=outcome.content)
 
     def input_schema_of(name: str) -> dict[str, Any] | None:
@@ -112,8 +119,55 @@ def create_server(
         on_call_tool=call_tool,
         **Guidance(visible, lambda: access().principal, partial(_read, tools, access)).handlers,
     )
-    server.middleware.append(_RefuseWithoutRead(access))
+    server.middleware[:] = [
+        _AlwaysAnswer(),
+        *(_WithoutInventedNames(theirs) for theirs in server.middleware),
+        _RefuseWithoutRead(access),
+    ]
     return server
+
+
+class _AlwaysAnswer:
+    """Every request gets an answer that can be sent, and an error repeats nothing of the request."""
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        try:
+            return encodable(await call_next(ctx))
+        except MCPError as error:
+            # The SDK adds the method; whoever called knows it.
+            data = None if error.code == types.METHOD_NOT_FOUND else encodable(error.data)
+            raise MCPError(error.code, readable(error.message), data) from None
+        except ValidationError as error:
+            raise MCPError(types.INVALID_PARAMS, _wrong_parameters(error)) from None
+        except Exception as error:  # noqa: BLE001 - a defect of ours or of the SDK must not take the session down
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("answering a request failed with %s\n%s", type(error).__name__, frames)  # noqa: TRY400
+            told = f"cams-mcp itself failed ({type(error).__name__}). Please report it with the server's log."
+            raise MCPError(types.INTERNAL_ERROR, told) from None
+
+
+def _wrong_parameters(error: ValidationError) -> str:
+    """The first parameter that is wrong. Only its name: deeper names and all values are the client's."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = next((str(part) for part in first["loc"] if part != "params"), "params")
+    return f"Invalid request parameters: {name} is {'missing' if first['type'] == 'missing' else 'of the wrong form'}."
+
+
+class _WithoutInventedNames:
+    """The SDK's spans. Names that only a client can have made up do not go into them: they could be anything."""
+
+    def __init__(self, tracing: ServerMiddleware[Any]) -> None:
+        self._tracing = tracing
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        async def go_on(_: Context) -> HandlerResult:
+            return await call_next(ctx)
+
+        name = (ctx.params or {}).get("name")
+        number = ctx.request_id if isinstance(ctx.request_id, int | None) else scrub(ctx.request_id)
+        params = {"name": name} if isinstance(name, str) and _NAME.fullmatch(name) else None
+        method = ctx.method if _NAME.fullmatch(ctx.method) else "unknown"
+        return await self._tracing(replace(ctx, method=method, params=params, request_id=number), go_on)
 
 
 class _RefuseWithoutRead:
@@ -155,7 +209,7 @@ def _insufficient(scope: str) -> MCPError:
 
 
 def _failed(text: str) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+    return types.CallToolResult(content=[types.TextContent(text=readable(text))], is_error=True)
 
 
 def _can_ask(ctx: Context) -> bool:
@@ -174,7 +228,7 @@ class _Progress:
 
     async def report(self, done: float, total: float, message: str) -> None:
         self._last = max(done, self._last + SMALLEST_STEP)
-        await self._ctx.session.report_progress(self._last, total or None, message)
+        await self._ctx.session.report_progress(self._last, total or None, readable(message))
 
     async def report_waiting(self) -> None:
         """Tell the client now and then that the call is alive, so that it does not give up before an answer."""
@@ -206,7 +260,7 @@ def _caller(ctx: Context, principal: str) -> Caller:
 
 async def _elicit(ctx: Context, text: str) -> Reply:
     try:
-        result = await ctx.session.elicit_form(text, CONFIRM_SCHEMA, related_request_id=ctx.request_id)
+        result = await ctx.session.elicit_form(readable(text), CONFIRM_SCHEMA, related_request_id=ctx.request_id)
     except (MCPError, NoBackChannelError, ValidationError) as error:
         logger.warning("the client could not answer the question: %s", type(error).__name__)
         return Reply("failed")
@@ -218,15 +272,20 @@ def _client_name(ctx: Context) -> str:
     parameters = ctx.session.client_params
     if parameters is None:
         return ""
-    return printable(f"{parameters.client_info.name} {parameters.client_info.version}")
+    name = f"{parameters.client_info.name} {parameters.client_info.version}"
+    # No scrubbing of all: versions look like phone numbers.
+    return printable(readable(scrub(name) if "@" in name else name))
 
 
 def _answered(params: types.CallToolRequestParams) -> Answered | None:
-    """The second round of a question, if this call is one. Any state or response that came counts as one."""
+    """The second round of a question, if this call is one. Any state or response makes it one."""
     if params.request_state is None and params.input_responses is None:
         return None
-    response = (params.input_responses or {}).get(QUESTION)
+    responses = params.input_responses or {}
     reply = None
-    if isinstance(response, types.ElicitResult):
-        reply = Reply(response.action, cast("Mapping[str, Any] | None", response.content))
+    if QUESTION in responses:
+        response = responses[QUESTION]
+        is_answer = isinstance(response, types.ElicitResult)
+        content = cast("Mapping[str, Any] | None", response.content) if is_answer else None
+        reply = Reply(response.action if is_answer else "malformed", content)
     return Answered(params.request_state or "", reply)

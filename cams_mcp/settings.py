@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -64,6 +64,8 @@ class Settings:
     result_tokens: int = 20_000
 
     def __post_init__(self) -> None:
+        self._check_texts()
+        self._check_audiences()
         self.address  # noqa: B018 - checks
         if bool(self.access_key_id) != bool(self.access_key_secret):
             raise ConfigurationError(
@@ -76,6 +78,30 @@ class Settings:
             self._faults()
         if self.store_url != "sqlite":
             self._check_store_url()
+
+    def _check_texts(self) -> None:
+        """Refuse what cannot be sent; an environment variable can hold any bytes."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str) and not value.isprintable():
+                name = each.name.removesuffix("_url")
+                raise ConfigurationError(
+                    f"--{name.replace('_', '-')} (CAMS_MCP_{name.upper()}) has a control character or invalid UTF-8.",
+                    hint="Remove it from the option or the environment variable.",
+                )
+
+    def _check_audiences(self) -> None:
+        if not self.allow_audience:
+            return
+        from cams_mcp.fields import is_id, trim_id  # noqa: PLC0415 - pydantic is not always wanted
+
+        audiences = tuple(map(trim_id, self.allow_audience))
+        if not all(map(is_id, audiences)):
+            raise ConfigurationError(
+                "--allow-audience has a value that is no id.",
+                hint="Give ids as list_custom_audience shows them, one for each --allow-audience.",
+            )
+        object.__setattr__(self, "allow_audience", audiences)
 
     @property
     def address(self) -> Endpoint:
@@ -91,6 +117,7 @@ class Settings:
             confirm=self.confirm,
             ask_seconds=self.ask_timeout,
             hold_seconds=self.hold_hours * 3600,
+            read_only=self.read_only,
             users_per_call=self.max_users_per_call,
             users_per_day=self.max_users_per_day,
             audiences=frozenset(self.allow_audience),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
-from typing import Any
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, BinaryIO
 
 import anyio
+from anyio.streams.memory import MemoryObjectSendStream
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+
+from cams_mcp.envelope import Unreadable, read_message
+
+logger = logging.getLogger(__name__)
 
 
 async def serve_stdio(server: Server[Any]) -> None:
@@ -17,13 +26,52 @@ async def serve_stdio(server: Server[Any]) -> None:
     # At DEBUG the SDK logs the messages it cannot read, addresses and all.
     sdk = logging.getLogger("mcp")
     sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
+    lines = anyio.wrap_file(_take_input())
     async with anyio.create_task_group() as group:
         serving = anyio.CancelScope()
         group.start_soon(_stop_on_signal, serving)
         with serving:
-            async with stdio_server() as (read, write):
-                await server.run(read, write, server.create_initialization_options())
+            # Of the SDK's transport only the output is used: its reader drops what it cannot read without an answer.
+            output = stdio_server(stdin=anyio.wrap_file(io.StringIO()))
+            arriving, arrived = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+            async with output as (nothing, write), nothing, arrived, anyio.create_task_group() as reading:
+                reading.start_soon(_read, lines, arriving, write.send)
+                await server.run(arrived, write, server.create_initialization_options())
         group.cancel_scope.cancel()
+
+
+def _take_input() -> BinaryIO:
+    """Standard input, for this server alone: whoever else reads from it finds its end."""
+    try:
+        is_own = sys.stdin.fileno() != 0
+    except OSError:  # a program that embeds this one gave it an input without a descriptor
+        is_own = True
+    if is_own:
+        return sys.stdin.buffer
+    taken = os.fdopen(os.dup(0), "rb", closefd=False)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return taken
+
+
+async def _read(
+    lines: anyio.AsyncFile[bytes],
+    arriving: MemoryObjectSendStream[SessionMessage | Exception],
+    answer: Callable[[SessionMessage], Awaitable[None]],
+) -> None:
+    """Hand the messages to the server, and answer in its place those that cannot be read."""
+    async with arriving:
+        async for line in lines:
+            if not line.strip():
+                continue
+            try:
+                message = SessionMessage(read_message(line))
+            except Unreadable as error:
+                logger.info("a message was refused: %s", error)
+                await answer(SessionMessage(error.answer))
+            else:
+                await arriving.send(message)
 
 
 async def _stop_on_signal(serving: anyio.CancelScope) -> None:

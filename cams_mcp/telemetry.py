@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from cams_mcp import __version__
-from cams_mcp.errors import CamsError, CamsMcpError, ConfigurationError
+from cams_mcp.errors import CamsError, ConfigurationError
 
 _tracer = trace.get_tracer("cams-mcp", __version__)
 
@@ -29,7 +29,7 @@ def cams_span(action: str, server: str) -> Generator[Span]:
         span.set_attributes({"rpc.system": "alibaba_cloud_rpc", "rpc.method": action, "server.address": server})
         try:
             yield span
-        except CamsMcpError as error:
+        except Exception as error:
             if isinstance(error, CamsError):
                 found = {
                     "cams.code": error.code,

@@ -13,6 +13,7 @@ from cams_mcp.arguments import parse_arguments
 from cams_mcp.budget import RESULT_TOKENS, as_text, fit
 from cams_mcp.confirmation import Answered, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
+from cams_mcp.fields import LONGEST_TEXT, is_encodable
 from cams_mcp.guard import Guard
 from cams_mcp.models import AnyOperation, AnyTool, Listing, Request, Response
 from cams_mcp.policy import Service
@@ -131,9 +132,10 @@ def _take_token(tool: str, arguments: dict[str, Any]) -> str | None:
     given = [token for token in given if token not in (None, "")]
     if not given:
         return None
-    if len(given) > 1 or not isinstance(given[0], str):
+    token = given[0]
+    if len(given) > 1 or not isinstance(token, str) or len(token) > LONGEST_TEXT or not is_encodable(token):
         raise InvalidArguments(tool, [f"{TOKEN_ARGUMENT}: must be the string from the preview"])
-    return given[0]
+    return token
 
 
 def make_tool(operation: AnyTool) -> types.Tool:

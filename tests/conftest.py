@@ -9,9 +9,12 @@ from support_redis import MISSING, REDIS, RedisServer
 
 from cams_mcp.sandbox import Sandbox
 
-# A job in the background (nohup, some CI runners) starts with Ctrl-C ignored, and so would every program it starts.
+# A job in the background (nohup, some CI runners) starts with Ctrl-C or hang-ups ignored, and so would every program it
+# starts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

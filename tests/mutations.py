@@ -1,6 +1,7 @@
 """Remove the guard's checks one at a time and see that a test notices: python -m tests.mutations [NAME]
 
-Each mutation is made in a copy of the project. Takes a quarter of an hour; run it when the guard changes.
+Each mutation is made in a copy of the project. Takes an hour on two cores; run it when the guard changes. A test of the
+usual suite (test_mutations.py) fails if a mutation no longer applies.
 """
 
 from __future__ import annotations
@@ -12,17 +13,23 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("test_guard.py", "test_store.py", "test_store_redis.py", "test_guard_machine.py")
-SECONDS = 180
+TESTS = (
+    "test_guard.py",
+    "test_store.py",
+    "test_store_files.py",
+    "test_store_contention.py",
+    "test_store_redis.py",
+    "test_store_ends.py",
+    "test_guard_machine.py",
+    "test_upload_resume.py",
+    "test_upload_machine.py",
+)
+SECONDS = 300
 
 MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The answer to a question
-    "any reply is a yes": ("guard.py", "if reply is not None and reply.is_yes:", "if True:"),
-    "a missing reply is a yes": (
-        "guard.py",
-        "if reply is not None and reply.is_yes:",
-        "if reply is None or reply.is_yes:",
-    ),
+    "any reply is a yes": ("guard.py", "if reply.is_yes:", "if True:"),
+    "a missing reply is a yes": ("guard.py", "if answered is not None and answered.reply is None:", "if False:"),
     "decline is not looked at": ("confirmation.py", 'self.action == "accept" and ', ""),
     "accept without a tick": ("confirmation.py", ' and self.content.get("confirm") is True', ""),
     "a tick need not be true": ("confirmation.py", '.get("confirm") is True', '.get("confirm") not in (None, False)'),
@@ -39,19 +46,19 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "a no is not recorded": ("guard.py", "await self._decline(write, channel, approval, message)", "pass"),
     "a hang-up is not recorded": (
         "guard.py",
-        'await self._decline(write, channel, approval, "the call ended before an answer came")',
+        'await self._decline(write, channel, question.state, "the call ended before an answer came")',
         "pass",
     ),
     # The approval
     "an approval is good twice": (
         "store/sqlite.py",
-        'self._execute("DELETE FROM approvals WHERE token_hash = ?", (key,))\n',
-        "\n",
+        "DELETE FROM approvals WHERE token_hash = ? RETURNING binding, channel, issued, expires, seen_write, entry",
+        "SELECT binding, channel, issued, expires, seen_write, entry FROM approvals WHERE token_hash = ?",
     ),
     "an approval is good twice in Redis": (
         "store/redis.py",
-        "self._forget(key)\n        return Approval",
-        "return Approval",
+        "self._forget(key)\n        return _approval(row)",
+        "return _approval(row)",
     ),
     "an approval fits any request": (
         "store/records.py",
@@ -69,11 +76,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "the list may go out meanwhile": ("store/records.py", "if last_write > self.seen_write:", "if False:"),
     "the question is older than the approval": (
         "guard.py",
-        """        approval = await in_thread(lambda: self._store.issue(write, channel, seconds))
-        # After `issue`: what went out before it is told here, what goes out after it makes the approval void.
-        earlier =""",
-        """        approval = await in_thread(lambda: self._store.issue(write, channel, seconds))
-        earlier = None if channel != "off" else""",
+        "earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))",
+        'earlier = None if channel != "off" else await in_thread(lambda: self._store.earlier(write, 0.0))',
     ),
     "bound to no principal": (
         "guard.py",
@@ -89,14 +93,14 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "tokens are stored as they are": (
         "store/records.py",
-        "return hashlib.sha256(token.encode()).hexdigest()",
+        'return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()',
         "return token",
     ),
     "digests have no salt": ("store/records.py", "return hmac.new(salt,", 'return hmac.new(b"",'),
     # Limits
     "any audience": (
         "guard.py",
-        "if self._policy.audiences and write.audience not in self._policy.audiences:",
+        "if policy.audiences and write.audience not in policy.audiences:",
         "if False:",
     ),
     "any number in a call": ("guard.py", "write.users > policy.users_per_call", "False"),
@@ -105,11 +109,15 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "write.users > policy.users_per_call",
         "write.users > policy.users_per_call + 1",
     ),
-    "the day's limit only after asking": ("guard.py", "self._store.check_limit(write, policy.users_per_day)", "None"),
+    "the day's limit only after asking": (
+        "guard.py",
+        "self._store.check_limit(write, policy.users_per_day, standing)",
+        "None",
+    ),
     "the day's limit only before asking": (
         "store/base.py",
-        "problem = problem or over_limit(write, _users_of_the_day(step, write.audience), users_per_day)",
-        "pass",
+        "problem = _over_limit(step, write, users_per_day)\n    if problem",
+        "problem = None\n    if problem",
     ),
     "one user more a day": (
         "store/records.py",
@@ -127,17 +135,17 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "pass",
     ),
     # Repetitions
-    "off repeats": ("store/base.py", "problem = held(earlier) if earlier is not None else None", "problem = None"),
+    "off repeats": ("store/base.py", "problem = held(earlier)", "pass"),
     "the question does not tell of a repetition": ("guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
     "a repetition is told for ever": (
         "store/sqlite.py",
-        "\"AND outcome != 'refused' AND started > ? ORDER BY",
-        "\"AND outcome != 'refused' AND ? ORDER BY",
+        '"AND started > ? AND id > ? ORDER BY',
+        '"AND ? AND id > ? ORDER BY',
     ),
     "refused writes count as repetitions": (
         "store/sqlite.py",
-        "\"AND outcome != 'refused' AND started > ?",
-        '"AND started > ?',
+        "OR part_digest IN ({marks})) AND outcome != 'refused'\"",
+        'OR part_digest IN ({marks}))"',
     ),
     "the order of a list hides a repetition": (
         "operations/add_custom_audience_user.py",
@@ -147,10 +155,10 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The record
     "sent without an entry in the ledger": (
         "store/base.py",
-        "number = step.enter(write.list_digest, shown_id(step.salt, write.audience), write.users)",
+        "number = step.enter(write, shown_id(step.salt, write.audience), entry)",
         "number = 0",
     ),
-    "approved is not recorded": ("store/base.py", '_append(step, "approved", write, channel)\n', "\n"),
+    "approved is not recorded": ("store/base.py", "step.append(event, entry)\n", "\n"),
     "Redis does not look whether a read has changed": (
         "store/redis_database.py",
         "self._pipe.watch(PREFIX + key)",
@@ -161,19 +169,33 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "if isinstance(error.__context__, RedisError | OSError):",
         "if False:",
     ),
-    "Redis takes what was just issued for the future's": ("store/redis.py", "if float(issued) > time", "if True"),
+    "Redis takes what was just issued for the future's": ("store/redis.py", "if float(when) > time", "if True"),
     "refused writes count in Redis": ("store/redis.py", 'if outcome == "refused":', "if False:"),
     "an ambiguous write is recorded as sent": ("guard.py", 'outcome: Outcome = "unknown"', 'outcome: Outcome = "sent"'),
     "the outcome is not recorded": (
         "guard.py",
-        "await in_thread(lambda: self._store.finish(number, write, channel, outcome, request_id, reason))",
-        "pass",
+        "lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users)",
+        "lambda: None",
     ),
     "a step of the store can be cut short": (
         "threads.py",
-        "with anyio.CancelScope(shield=True):",
-        "with anyio.CancelScope():",
+        "run_sync(step, limiter=_limiter())",
+        "run_sync(step, limiter=_limiter(), abandon_on_cancel=True)",
     ),
+    "a cancelled call does not record its outcome": ("threads.py", ", shield=True)", ")"),
+    "waiting steps take the threads of reads": ("threads.py", "run_sync(step, limiter=_limiter())", "run_sync(step)"),
+    "a step does not know its deadline": ("threads.py", "with until(deadline):", "if True:"),
+    "a write-ahead log is kept": ("store/database.py", '"PRAGMA journal_mode = DELETE"', '"PRAGMA journal_mode = WAL"'),
+    "approvals of an older copy are good": ("store/database.py", '"DELETE FROM approvals"', '"SELECT 1"'),
+    "an older copy in the same file goes unnoticed": (
+        "store/database.py",
+        "return last is None or ",
+        "return True or ",
+    ),
+    "a step in a file that was taken away counts": ("store/database.py", "self._check_kept()\n            ", ""),
+    "others may write to the directory": ("store/files.py", "found.st_mode & OTHERS_WRITE:", "False:"),
+    "another user's file is used": ("store/files.py", "_owner_of(found) not in (None, _own_id()):", "False:"),
+    "a link in place of the file is followed": ("store/files.py", "stat.S_ISLNK(found.st_mode)", "False"),
     "the trail can be changed": (
         "store/database.py",
         "BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END",
@@ -184,7 +206,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END",
         "BEFORE DELETE ON audit BEGIN SELECT 1; END",
     ),
-    "anybody can read the file": ("store/database.py", "os.O_RDWR, 0o600", "os.O_RDWR, 0o644"),
+    "anybody can read the file": ("store/files.py", "os.O_RDWR, 0o600", "os.O_RDWR, 0o644"),
     # Who is asked, and what
     "asks clients that know addresses only": (
         "server.py",
@@ -211,21 +233,95 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "names are shown as they are": (
         "redaction.py",
-        "name = printable(name).translate(_MARKS)",
+        'name = _QUOTE.sub("\'", printable(name, longest * 2).translate(_FULL_WIDTH))',
         "pass",
     ),
     "ids are shown as they are": (
         "operations/audience_question.py",
-        'return identifier if re.fullmatch(r"[\\w.:-]{1,64}", identifier, re.ASCII) else quoted(identifier)',
+        'return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else quoted(identifier)',
         "return identifier",
     ),
     "nothing tells a waiting client": ("server.py", "group.start_soon(progress.report_waiting)", "pass"),
     "read-only hides the tool only": ("tools.py", "if not (read_only and operation.writes):", "if True:"),
+    "read-only hides the tool only, under the guard": ("guard.py", "if policy.read_only:", "if False:"),
+    "a defect while sending hides that it was sent": (
+        "guard.py",
+        "raise AmbiguousWrite(",
+        "raise RuntimeError if write else AmbiguousWrite(",
+    ),
+    "a question of a modern client waits for ten minutes": (
+        "guard.py",
+        'APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)',
+        "APPROVAL_SECONDS",
+    ),
+    "a question that is asked again stays open": (
+        "store/base.py",
+        "if replaces is not None else None",
+        "if False else None",
+    ),
+    # What resumes
+    "a resume is compared with nothing": ("store/base.py", " or step.last_write(write.digests) > standing.write:", ":"),
+    "a resume under off is compared with nothing": (
+        "store/base.py",
+        "return step.earlier(write.digests, 0.0, standing.write)",
+        "return None",
+    ),
+    "a resume is compared by the whole list only": (
+        "guard.py",
+        'part_digest=part_digest if whole_digest else "",',
+        'part_digest="",',
+    ),
+    "a resume is compared by the rest only": (
+        "guard.py",
+        "list_digest=whole_digest or part_digest,",
+        "list_digest=part_digest,",
+    ),
+    "an approval to resume lasts for ever": ("store/base.py", "is_fresh = 0 <= step.now", "is_fresh = 0 * step.now"),
+    "a resume makes the approval last longer": (
+        "upload/service.py",
+        'approved = channel != "resumed"',
+        "approved = True",
+    ),
+    "a doubtful batch is sent again without a question": (
+        "guard.py",
+        "if standing is None or standing.doubtful:",
+        "if standing is None:",
+    ),
+    "a doubtful batch is sent again under off": (
+        "guard.py",
+        'if channel == "off" and standing is not None and standing.doubtful:',
+        "if False:",
+    ),
+    "approvals for a rest do not void each other": ("upload/requests.py", "return self._digest\n", "return 0\n"),
+    "another upload is resumed": ("guard.py", "if write.binding != standing.binding:", "if False:"),
+    "the people of a run that was cut off count twice": (
+        "store/sqlite.py",
+        "users = max(0, users - ?)",
+        "users = max(users, 0 * ?)",
+    ),
+    # Ends
+    "a killed write has no end": (
+        "store/base.py",
+        'step.append("unknown", {**entry, "reason": ENDED})',
+        "pass",
+    ),
+    "a killed write ends again and again": (
+        "store/sqlite.py",
+        "self._execute(\"UPDATE writes SET entry = '' WHERE id = ?\", (number,))",
+        "pass",
+    ),
+    "a write in flight is taken for a killed one": ("store/presence.py", "return path.exists()", "return False"),
+    "a killed process is taken for a running one": (
+        "store/presence.py",
+        "lock.close()\n        return False",
+        "lock.close()\n        return True",
+    ),
+    "an unanswered question has no end": ("store/base.py", 'step.append("expired", entry)', "pass"),
     # The client below
     "an ambiguous write is sent again": (
         "client.py",
-        "if operation.writes and _may_have_been_applied(error):",
-        "if False:",
+        "if not operation.writes or error.not_executed:",
+        "if True:",
     ),
 }
 

@@ -125,6 +125,9 @@ class Person:
         self.asked: list[str] = []
         self._result = types.ElicitResult(action=action, content=dict(content) if content is not None else None)
 
+    def __repr__(self) -> str:
+        return f"{self._result.action} {self._result.content}"
+
     async def __call__(self, context: object, params: types.ElicitRequestFormParams) -> types.ElicitResult:
         self.asked.append(params.message)
         return self._result

@@ -7,7 +7,9 @@ import pty
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAM = [sys.executable, "-m", "cams_mcp"]
@@ -42,13 +44,27 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Makes standard input the controlling terminal, so that Ctrl-C typed there is a signal, and becomes the program."""
 
 
-def run_on_terminal(home: Path, *arguments: str, until: str, answer: str) -> tuple[int, str, str]:
+def run_on_terminal(
+    home: Path,
+    *arguments: str,
+    until: str,
+    answer: str,
+    ahead: str = "",
+    signalled: int | None = None,
+    hang_up: bool = False,
+) -> tuple[int, str, str]:
     """Run the program with a terminal as standard input and error; type `answer` once `until` appears.
+
+    Args:
+        ahead: typed before the program starts.
+        signalled: a signal to send then, too.
+        hang_up: close the terminal instead of typing.
 
     Returns:
         The exit status, standard output, and what the terminal showed.
     """
     ours, theirs = pty.openpty()
+    os.write(ours, ahead.encode())
     with subprocess.Popen(
         [sys.executable, "-c", ON_TERMINAL, *PROGRAM, *arguments],
         stdin=theirs,
@@ -59,23 +75,48 @@ def run_on_terminal(home: Path, *arguments: str, until: str, answer: str) -> tup
     ) as process:
         os.close(theirs)
         try:
-            shown = _talk(ours, until, answer)
+            shown = _read_until(ours, until)
+            if signalled is not None:
+                process.send_signal(signalled)
+            if hang_up:
+                os.close(ours)
+            else:
+                os.write(ours, answer.encode())
+                shown += _read_until(ours, "")
             output, _ = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
-            os.close(ours)
+            if not hang_up:
+                os.close(ours)
     return process.returncode, output.decode(), shown
 
 
-def _talk(terminal: int, until: str, answer: str) -> str:
+@contextmanager
+def answering(answer: str, *, until: str) -> Generator[int]:
+    """A terminal for a program's standard input and error; a thread types `answer` once `until` appears."""
+    ours, theirs = pty.openpty()
+    thread = threading.Thread(target=_answer, args=(ours, until, answer))
+    thread.start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        thread.join(SECONDS)
+        os.close(ours)
+
+
+def _answer(terminal: int, until: str, answer: str) -> None:
+    if until in _read_until(terminal, until):
+        os.write(terminal, answer.encode())
+        _read_until(terminal, "")
+
+
+def _read_until(terminal: int, word: str) -> str:
+    """What the terminal shows until `word` is there; to the end without one."""
     shown = b""
-    typed = False
-    while chunk := _read(terminal):
+    while not (word and word.encode() in shown) and (chunk := _read(terminal)):
         shown += chunk
-        if not typed and until.encode() in shown:
-            os.write(terminal, answer.encode())
-            typed = True
-    return shown.decode()
+    return shown.decode(errors="replace")
 
 
 def _read(terminal: int) -> bytes:

@@ -85,6 +85,7 @@ class RedisServer:
             read = {
                 "string": client.get,
                 "hash": client.hgetall,
+                "set": client.smembers,
                 "zset": lambda key: client.zrange(key, 0, -1),
                 "stream": client.xrange,
             }

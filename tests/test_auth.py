@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import logging
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import anyio
 import httpx
+import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -22,11 +26,13 @@ from support_http import (
     ISSUER,
     OAUTH,
     READ,
+    READER,
     WRITE,
     Clock,
     KeyServer,
     SigningKey,
     bearer,
+    frame,
     get,
     handmade,
     http_server,
@@ -40,6 +46,7 @@ from support_http import (
 from support_process import Program
 
 from cams_mcp.auth import JwtVerifier, KeySet, TokenFile, access_of
+from cams_mcp.auth import keys as keys_module
 from cams_mcp.auth.keys import FETCH_INTERVAL_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http import HttpSettings
@@ -106,7 +113,53 @@ def with_other_payload() -> str:
     return f"{head}.{KEY.token(sub='mallory').split('.')[1]}.{signature}"
 
 
+def signed(payload: bytes) -> str:
+    """A good signature over whatever a server may have signed."""
+    return jwt.PyJWS().encode(payload, KEY.private, "RS256", headers={"kid": "first"})
+
+
+def with_claim(name: str, value: str) -> str:
+    """A signed token with a claim as no library would write it."""
+    return signed(json.dumps(standard_claims() | {name: "?"}).replace('"?"', value).encode())
+
+
+def with_header(value: str) -> str:
+    head = base64.urlsafe_b64encode(value.encode()).rstrip(b"=").decode()
+    return f"{head}.{KEY.token().partition('.')[2]}"
+
+
+NESTED = "[" * 5000 + "]" * 5000
+
 BAD: dict[str, Callable[[], str]] = {
+    **{
+        f"alg of {value[:20]}": lambda value=value: with_header(f'{{"alg":{value},"kid":"first"}}')
+        for value in ("[]", "{}", '["RS256"]', "null", "5", "NaN", NESTED)
+    },
+    **{
+        f"kid of {value[:20]}": lambda value=value: with_header(f'{{"alg":"RS256","kid":{value}}}')
+        for value in ("[]", "{}", '["first"]', "5", "1e400", "true", NESTED)
+    },
+    "header that is a list": lambda: with_header('["RS256"]'),
+    "header that is nested": lambda: with_header(NESTED),
+    "header with half a surrogate pair": lambda: with_header('{"alg":"RS256","kid":"\\ud800"}'),
+    **{
+        f"{claim} of {value[:20]}": lambda claim=claim, value=value: with_claim(claim, value)
+        for claim in ("exp", "nbf")
+        for value in ("NaN", "Infinity", "-Infinity", "1e400", "9" * 4000, "-1" + "0" * 400, "[]", "{}", "true", '"1"')
+    },
+    **{
+        f"{claim} of {value[:20]}": lambda claim=claim, value=value: with_claim(claim, value)
+        for claim in ("sub", "client_id", "azp", "aud", "iss")
+        for value in ('["x"]', '{"a":1}', "5", "1e400", '"\\ud800"', '"\\u202eecila"', '"a\\u0000b"')
+    },
+    "subject of 300 letters": lambda: KEY.token(sub="x" * 300),
+    "claims that are nested": lambda: signed(NESTED.encode()),
+    "claims that are a list": lambda: signed(b'["sub"]'),
+    "claims that are no JSON": lambda: signed(b"\xff"),
+    "claims of a number of 5,000 digits": lambda: with_claim("more", "1" * 5000),
+    "no ASCII": lambda: f"\u00e9{KEY.token()}",
+    "half a surrogate pair": lambda: f"{KEY.token()}\ud800",
+    "NUL": lambda: f"{KEY.token()}\x00",
     "expired": lambda: KEY.token(exp=now_and(-1)),
     "not yet valid": lambda: KEY.token(nbf=now_and(AN_HOUR)),
     "never expires": lambda: KEY.token(exp=None),
@@ -138,8 +191,27 @@ BAD: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_access_token_is_refused(keys_url: str, name: str) -> None:
+async def test_a_bad_access_token_is_refused(keys_url: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
     assert await verifier_of(keys_url).verify_token(BAD[name]()) is None
+    # A refusal, not a defect that happens to refuse.
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_defect_within_the_verifier_refuses_and_is_logged_without_the_token(
+    keys_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(token: str, *_: object, **__: object) -> None:
+        raise TypeError(token)
+
+    verifier, token = verifier_of(keys_url), KEY.token()
+    monkeypatch.setattr(jwt, "decode", broken)
+
+    assert await verifier.verify_token(token) is None
+    assert "verifying an access token failed with TypeError" in caplog.text
+    assert token not in caplog.text
+
+
+ODD = [BAD[name]() for name in ("alg of []", "kid of {}", "exp of NaN", "exp of 1e400", "nbf of NaN")]
 
 
 @EACH_ERA
@@ -148,7 +220,7 @@ async def test_a_bad_access_token_gets_401_and_the_way_to_a_good_one(
 ) -> None:
     settings = OAUTH | {"resource_url": "https://mcp.example.com/cams/mcp"}
     async with http_server(sandbox, verifier_of(keys_url), **settings) as url:
-        for token in (None, "garbage", BAD["expired"](), BAD["alg none"](), BAD["unknown kid"]()):
+        for token in (None, "garbage", BAD["expired"](), BAD["alg none"](), BAD["unknown kid"](), *ODD):
             answer = post(url, mode, token=token)
 
             assert answer.status_code == 401
@@ -191,12 +263,39 @@ async def test_every_asymmetric_algorithm_is_taken(algorithm: str) -> None:
         {"n": "AQAB"},
         {"n": 5},
         {"kid": 5},
+        {"n": []},
+        {"n": "!"},
+        {"n": "A" * 100_000},
+        {"n": ""},
+        {"e": {}},
+        {"e": "AA"},
+        {"e": "A" * 100_000},
+        {"kty": ["RSA"]},
+        {"kty": {"RSA": 1}},
+        {"crv": []},
+        {"use": []},
+        {"alg": {}},
+        {"kid": ["first"]},
+        {"kid": {"first": 1}},
     ],
     ids=str,
 )
 async def test_a_key_that_is_not_for_this_is_not_used(changes: dict[str, Any]) -> None:
-    with serving(KeyServer(KEY.public(**changes))) as url:
-        assert await verifier_of(url).verify_token(KEY.token()) is None
+    with serving(KeyServer(KEY.public(**changes), OTHER.public())) as url:
+        verifier = verifier_of(url)
+        assert await verifier.verify_token(KEY.token()) is None
+        # It does not cost the others.
+        assert await verifier.verify_token(OTHER.token()) is not None
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+@pytest.mark.parametrize("changes", [{"x": 5}, {"x": []}, {"x": "AA"}, {"y": {}, "x": "="}, {"x": None}], ids=str)
+async def test_a_curve_s_key_with_an_absurd_member_is_not_used(algorithm: str, changes: dict[str, Any]) -> None:
+    key = SigningKey("k", algorithm)
+    with serving(KeyServer(key.public(**changes), OTHER.public())) as url:
+        verifier = verifier_of(url)
+        assert await verifier.verify_token(key.token()) is None
+        assert await verifier.verify_token(OTHER.token()) is not None
 
 
 async def test_a_weak_key_is_not_used() -> None:
@@ -352,8 +451,23 @@ async def test_a_key_server_that_is_gone_is_no_reason_to_forget_its_keys_for_a_d
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"no json", b"[]", b"{}", b'{"keys": 5}', b'{"keys": [5, null]}', b'{"keys": []}', b"x" * 2_000_000],
-    ids=lambda body: body[:12].decode(),
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"{}",
+        b'{"keys": 5}',
+        b'{"keys": [5, null]}',
+        b'{"keys": []}',
+        b'{"keys": NaN}',
+        b"x" * 2_000_000,
+        b"9" * 10_000,
+        b"\xff\xfe{",
+        b"[" * 100_000,
+        b'{"keys": %s}' % NESTED.encode(),
+        b'{"keys": [%s]}' % b", ".join([b"{}"] * 1000),
+    ],
+    ids=lambda body: body[:12].decode(errors="replace"),
 )
 async def test_an_answer_that_is_no_key_set_leaves_the_keys_as_they_are(body: bytes) -> None:
     clock = Clock()
@@ -384,12 +498,96 @@ async def test_a_redirect_of_the_key_server_is_not_followed() -> None:
     assert elsewhere.asked == 0
 
 
+class Held(httpx.AsyncBaseTransport):
+    """A key server that answers once it is let, and meanwhile is asked."""
+
+    def __init__(self, *keys: dict[str, Any]) -> None:
+        self.keys = list(keys)
+        self.let = anyio.Event()
+        self.asked = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        await self.let.wait()
+        return httpx.Response(200, stream=httpx.ByteStream(json.dumps({"keys": self.keys}).encode()))
+
+
+async def test_a_fetch_under_way_holds_no_token_whose_key_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_module, "PATIENCE_SECONDS", 0.05)
+    clock, server = Clock(), Held(KEY.public())
+    server.let.set()
+    verifier = verifier_of("https://login.example.com/keys", now=clock, transport=server)
+    assert await verifier.verify_token(KEY.token()) is not None
+    server.let, server.keys = anyio.Event(), [OTHER.public()]
+    clock.now += MAX_AGE_SECONDS + 1
+
+    for _ in range(3):
+        assert await verifier.verify_token(KEY.token()) is not None
+    assert server.asked == 2
+    server.let.set()
+    # The fetch went on without the caller who began it.
+    assert await verifier.verify_token(OTHER.token()) is not None
+    assert await verifier.verify_token(KEY.token()) is None
+    assert server.asked == 2
+
+
+async def test_a_caller_who_leaves_does_not_end_the_fetch_for_the_others() -> None:
+    server = Held(KEY.public())
+    verifier = verifier_of("https://login.example.com/keys", transport=server)
+    with anyio.move_on_after(0.05):
+        await verifier.verify_token(KEY.token())
+    server.let.set()
+
+    assert await verifier.verify_token(KEY.token()) is not None
+    assert server.asked == 1
+
+
+async def test_a_key_server_that_drips_is_given_up_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_module, "FETCH_TIMEOUT_SECONDS", 0.3)
+    clock, good, ill = Clock(), KeyServer(KEY.public()), threading.Event()
+    ill.set()
+
+    async def dripping(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or not ill.is_set():
+            await good(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while ill.is_set():
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await anyio.sleep(0.02)
+
+    with serving(dripping) as url:
+        verifier = verifier_of(url, now=clock)
+        with anyio.fail_after(10):
+            assert await verifier.verify_token(KEY.token()) is None
+        ill.clear()
+        clock.now += FETCH_INTERVAL_SECONDS
+        assert await verifier.verify_token(KEY.token()) is not None
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, gzip"])
+async def test_a_compressed_key_set_is_refused(coding: str) -> None:
+    asked: list[str] = []
+
+    def compressed(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["accept-encoding"])
+        body = gzip.compress(json.dumps({"keys": [KEY.public()]}).encode() + b" " * 50_000_000)
+        return httpx.Response(200, stream=httpx.ByteStream(body), headers={"content-encoding": coding})
+
+    verifier = verifier_of("https://login.example.com/keys", transport=httpx.MockTransport(compressed))
+    assert await verifier.verify_token(KEY.token()) is None
+    assert asked == ["identity"]
+
+
 # Static tokens
 
 
 async def name_of(tokens: TokenFile, token: str) -> str | None:
     verified = await tokens.verify_token(token)
     return access_of(verified).principal if verified else None
+
+
+UNUSUAL = ["\x00", f"{ALICE}\x00", "\ud800", f"{ALICE}\udfff", "x" * 1_000_000, f"{ALICE}\u00ad", f" {ALICE}"]
 
 
 async def test_a_static_token_is_known_by_its_digest_or_itself(tmp_path: Path) -> None:
@@ -401,7 +599,7 @@ async def test_a_static_token_is_known_by_its_digest_or_itself(tmp_path: Path) -
 
     assert await name_of(tokens, ALICE) == "alice"
     assert await name_of(tokens, plain) == "bob"
-    for wrong in ("", "alice", ALICE[:-1], f"{ALICE}x", ALICE.upper(), "\u00e9", f"sha256:{ALICE}"):
+    for wrong in ("", "alice", ALICE[:-1], f"{ALICE}x", ALICE.upper(), "\u00e9", f"sha256:{ALICE}", *UNUSUAL):
         assert await name_of(tokens, wrong) is None
     digest = token_line("alice", ALICE, READ).split()[1]
     assert await name_of(tokens, digest) is None
@@ -502,6 +700,31 @@ async def test_a_server_with_a_token_file_takes_its_tokens_and_no_others(tmp_pat
             assert "resource_metadata" not in answer.headers["www-authenticate"]
             assert "invalid_token: A bearer token is required" in answer.json()["error"]["message"]
         assert get(url, "/.well-known/oauth-protected-resource/mcp").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b"Bearer \x80\xff"],
+        [b"\xff"],
+        [b"Bearer " + b"x" * 50_000],
+        [b"Bearer " + ALICE.encode() + b"\xe9"],
+        [b"Bearer"],
+        [b"Basic " + ALICE.encode()],
+        [b"Bearer " + ALICE.encode(), b"Bearer " + READER.encode()],
+        [b"Bearer " + ALICE.encode()] * 2,
+    ],
+    ids=lambda values: f"{len(values)} of {values[0][:9]!r}",
+)
+async def test_an_odd_authorization_header_is_401(sandbox: Sandbox, tmp_path: Path, values: list[bytes]) -> None:
+    path = people_of(tmp_path / "tokens")
+    async with http_server(sandbox, TokenFile(path), auth_token_file=path) as url:
+        headers = [(b"authorization", value) for value in values]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.post(url, json=frame("tools/list"), headers=headers)
+
+    assert answer.status_code == 401
+    assert "invalid_token" in answer.headers["www-authenticate"]
 
 
 @EACH_ERA

@@ -170,8 +170,8 @@ async def test_the_dialog_says_when_a_list_goes_out_again(sandbox: Sandbox, prof
         await someone.call(LIST, NOES[0])
 
     first, again = someone.questions
-    assert "this very list went to this audience already" not in first
-    assert "this very list went to this audience already" in again
+    assert "the same list was already sent to this audience" not in first
+    assert "the same list was already sent to this audience" in again
     assert len(writes_that_arrived(sandbox)) == 1
 
 

@@ -4,14 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from support import serving
 
-from cams_mcp.credentials import HOW_TO_SET, TRIED, AccessKey, ExplicitKey
-from cams_mcp.errors import ConfigurationError
+from cams_mcp.credentials import HOW_TO_SET, TRIED, AccessKey, ExplicitKey, OfficialChain
+from cams_mcp.errors import ConfigurationError, MissingCredentials
 
 # The chain reads the environment when it is imported, so every look-up has a process of its own.
 LOOK_UP = """
@@ -224,3 +226,127 @@ def test_look_ups_at_the_same_time_ask_once(tmp_path: Path) -> None:
 
     assert found == [["STS.example1", "made-up", "token"]] * 8
     assert server.asked == 1
+
+
+IDENTITIES = """
+import json, os, sys
+import alibabacloud_credentials.provider as provider
+from alibabacloud_credentials.provider.refreshable import Credentials
+import anyio
+from cams_mcp.credentials import OfficialChain
+
+origin, token = sys.argv[1], sys.argv[2] or None
+found = []
+for number in ("A", "B"):
+    class Chain:
+        def get_credentials(self):
+            return Credentials(access_key_id="STS." + number, access_key_secret="s", security_token=token,
+                               provider_name="default/" + origin)
+    provider.DefaultCredentialsProvider = Chain
+    found.append(anyio.run(OfficialChain()).identity)
+os.environ["ALIBABA_CLOUD_ROLE_ARN"] = "acs:ram::1:role/other"
+found.append(anyio.run(OfficialChain()).identity)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("origin", "token", "stays"),
+    [
+        ("ecs_ram_role", "t", True),
+        ("oidc_role_arn", "t", True),
+        ("cli_profile/ram_role_arn", "t", True),
+        ("env", "t", False),
+        ("cli_profile/static_sts", "t", False),
+        ("cli_profile/static_ak", "", False),
+    ],
+)
+def test_an_approval_outlives_a_key_only_if_the_chain_replaced_it_for_the_same_role(
+    tmp_path: Path, origin: str, token: str, stays: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IDENTITIES, origin, token],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, second, other_role = json.loads(done.stdout)
+
+    assert (first == second) is stays
+    assert other_role != first
+    assert (first == "STS.A") is not stays
+
+
+def test_an_explicit_temporary_key_is_known_by_its_id() -> None:
+    assert AccessKey("STS.A", "s", "t").identity == "STS.A"
+
+
+class Held:
+    """A provider whose look-ups hang until they may end."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.may_end = threading.Event()
+        self.breaks: BaseException | None = None
+
+    def get_credentials(self) -> Held:
+        self.asked += 1
+        assert self.may_end.wait(20)
+        if self.breaks is not None:
+            raise self.breaks
+        return self
+
+    def get_access_key_id(self) -> str:
+        return f"held-{self.asked}"
+
+    def get_access_key_secret(self) -> str:
+        return "made-up"
+
+    def get_security_token(self) -> None:
+        return None
+
+    def get_provider_name(self) -> str:
+        return "default/held"
+
+
+def chain_over(provider: Held) -> OfficialChain:
+    chain = OfficialChain()
+    chain._provider = provider  # noqa: SLF001 - the official one reads the environment of this process
+    return chain
+
+
+async def test_a_look_up_that_hangs_holds_no_caller_and_is_shared_by_the_next_ones() -> None:
+    provider = Held()
+    chain = chain_over(provider)
+    for _ in range(50):
+        with anyio.move_on_after(0.01) as limit:
+            await chain()
+        assert limit.cancelled_caught
+    found: list[AccessKey] = []
+
+    async def look_up() -> None:
+        found.append(await chain())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(look_up)
+        await anyio.wait_all_tasks_blocked()
+        provider.may_end.set()
+
+    assert [key.id for key in found] == ["held-1"] * 3
+    assert (await chain()).id == "held-2"
+    assert provider.asked == 2
+
+
+@pytest.mark.parametrize("breaks", [ValueError("someone's secret"), SystemExit(1), KeyError()])
+async def test_however_a_look_up_ends_its_callers_hear_of_it(breaks: BaseException) -> None:
+    provider = Held()
+    provider.breaks = breaks
+    provider.may_end.set()
+    chain = chain_over(provider)
+    for _ in range(2):
+        with anyio.fail_after(20), pytest.raises(MissingCredentials) as caught:
+            await chain()
+        assert "someone" not in str(caught.value)

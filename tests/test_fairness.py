@@ -210,6 +210,27 @@ async def test_a_wait_that_would_be_too_long_is_refused_with_the_time() -> None:
             pass
 
 
+async def test_pace_and_queue_together_hold_a_call_no_longer_than_the_longest_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cams_mcp.fairness.LONGEST_WAIT_SECONDS", 0.2)
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await anyio.sleep_forever()
+
+    upstream = Upstream(1, 10, now=Clock(), sleep=sleep)
+    for _ in range(10):
+        async with upstream.turn():
+            pass
+    with anyio.fail_after(20), pytest.raises(NotNow, match="Nothing was sent"):
+        async with upstream.turn():
+            pass
+
+    assert len(waits) == 1
+
+
 async def test_a_failed_or_cancelled_request_gives_its_turn_back() -> None:
     upstream = Upstream(1)
     with pytest.raises(ValueError):  # noqa: PT011

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ from support import (
 from support_raw import LEGACY, MODERN, raw_client
 
 from cams_mcp import server as server_module
-from cams_mcp.confirmation import Caller
+from cams_mcp.client import CamsClient
+from cams_mcp.confirmation import Caller, ConfirmMode
 from cams_mcp.credentials import AccessKey, ExplicitKey
 from cams_mcp.errors import MissingCredentials
 from cams_mcp.guard import Guard
@@ -38,7 +41,7 @@ from cams_mcp.operations import OPERATIONS, audience_question
 from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.data import MESSENGER_SPACE
-from cams_mcp.store import Store
+from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.tools import Toolbox
 
 WRITE = "add_custom_audience_user"
@@ -128,11 +131,96 @@ async def test_a_legacy_client_that_answers_with_an_error_sends_nothing(sandbox:
     assert not writes_that_arrived(sandbox)
 
 
+@pytest.mark.parametrize("responses", [None, {}, {"other": {"action": "accept", "content": {"confirm": True}}}])
+async def test_a_modern_client_that_calls_back_without_an_answer_is_asked_again(
+    sandbox: Sandbox, responses: dict[str, Any] | None
+) -> None:
+    store, given = Store(None), {"confirm": {"action": "accept", "content": {"confirm": True}}}
+    async with mcp_server(sandbox, store=store) as server, raw_client(server, MODERN, FORMS) as client:
+        first = (await client.call(WRITE, LIST))["result"]["requestState"]
+        answer = {"inputResponses": responses} if responses is not None else {}
+        again = (await client.call(WRITE, LIST, requestState=first, **answer))["result"]
+        assert again["resultType"] == "input_required"
+        assert not writes_that_arrived(sandbox)
+        late = await client.call(WRITE, LIST, requestState=first, inputResponses=given)
+        sent = await client.call(WRITE, LIST, requestState=again["requestState"], inputResponses=given)
+
+    assert "Nothing was sent" in json.dumps(late)
+    assert sent["result"]["structuredContent"]["status"] == "sent"
+    assert [entry["event"] for entry in store.audit()] == ["asked", "expired", "asked", "blocked", "approved", "sent"]
+
+
+@pytest.mark.parametrize(("later", "is_sent"), [(119.9, True), (120.0, False), (540.0, False)])
+async def test_a_yes_of_a_modern_client_counts_only_within_the_time_to_answer(
+    sandbox: Sandbox, later: float, is_sent: bool
+) -> None:
+    clock = [1_800_000_000.0]
+    store = Store(None, now=lambda: clock[0])
+    given = {"confirm": {"action": "accept", "content": {"confirm": True}}}
+    async with mcp_server(sandbox, store=store) as server, raw_client(server, MODERN, FORMS) as client:
+        asked = (await client.call(WRITE, LIST))["result"]
+        clock[0] += later
+        result = await client.call(WRITE, LIST, requestState=asked["requestState"], inputResponses=given)
+
+    assert len(writes_that_arrived(sandbox)) == is_sent
+    assert ("Nothing was sent" in json.dumps(result)) is not is_sent
+
+
+@both_eras
+@pytest.mark.parametrize("confirm", ["auto", "token", "off"])
+async def test_a_guard_that_is_read_only_sends_nothing_however_it_was_approved(
+    sandbox: Sandbox, mode: str, confirm: ConfirmMode
+) -> None:
+    """The tool is listed here, as by a command that forgot to leave it out."""
+    person, store = yes(), Store(None)
+    async with mcp_client(sandbox, mode=mode, store=store) as client:
+        token = (await preview_of(client))["confirmation_token"]
+    policy = Policy(confirm=confirm, read_only=True)
+    async with mcp_client(sandbox, mode=mode, policy=policy, store=store, elicitation_callback=person) as client:
+        results = [await client.call_tool(WRITE, LIST | more) for more in ({}, {"confirmation_token": token})]
+
+    assert all("this server is read-only" in text_of(result) for result in results)
+    assert not person.asked
+    assert not writes_that_arrived(sandbox)
+    assert [entry["event"] for entry in store.audit()] == ["asked", "blocked", "blocked"]
+
+
+@both_eras
+async def test_a_write_to_an_audience_that_cams_does_not_list_is_on_record(sandbox: Sandbox, mode: str) -> None:
+    store = Store(None)
+    async with mcp_client(sandbox, mode=mode, store=store, elicitation_callback=yes()) as client:
+        result = await client.call_tool(WRITE, LIST | {"custom_audience_id": "6000019999999"})
+
+    assert "no audience with this custom_audience_id" in text_of(result)
+    (entry,) = store.audit()
+    assert (entry["event"], entry["target"]["custom_audience_id"]) == ("blocked", "6000019999999")
+
+
+@both_eras
+async def test_a_defect_while_sending_is_told_as_a_write_that_may_have_been_applied(
+    sandbox: Sandbox, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, call = Store(None), CamsClient.call
+
+    async def fail(self: CamsClient, operation: Any, request: Any) -> Any:
+        response = await call(self, operation, request)
+        if operation.writes:
+            raise ZeroDivisionError
+        return response
+
+    monkeypatch.setattr(CamsClient, "call", fail)
+    async with mcp_client(sandbox, mode=mode, store=store, elicitation_callback=yes()) as client:
+        result = await client.call_tool(WRITE, LIST)
+
+    assert result.is_error
+    assert "may have been applied" in text_of(result)
+    assert len(writes_that_arrived(sandbox)) == 1
+    assert [entry["event"] for entry in store.audit()] == ["asked", "approved", "unknown"]
+
+
 @pytest.mark.parametrize(
     "responses",
     [
-        {},
-        {"other": {"action": "accept", "content": {"confirm": True}}},
         {"confirm": {"roots": []}},
         {"confirm": {"action": "accept"}},
         {"confirm": {"action": "accept", "content": {"confirm": None}}},
@@ -309,7 +397,7 @@ async def test_a_token_expires_after_ten_minutes(sandbox: Sandbox, mode: str) ->
         clock[0] += 599
         in_time = await client.call_tool(WRITE, LIST | {"confirmation_token": early})
 
-    assert "older than ten minutes" in text_of(too_late)
+    assert "already used, or expired" in text_of(too_late)
     assert in_time.structured_content["status"] == "sent"
     assert len(writes_that_arrived(sandbox)) == 1
 
@@ -357,7 +445,7 @@ async def test_confirm_off_holds_a_repetition_back(sandbox: Sandbox, mode: str) 
         await client.call_tool(WRITE, LIST)
         again = await client.call_tool(WRITE, LIST | {"users": people(120)[::-1]})
 
-    assert "this very list went to this audience already" in text_of(again)
+    assert "the same list was already sent to this audience" in text_of(again)
     assert len(writes_that_arrived(sandbox)) == 1
 
 
@@ -456,11 +544,14 @@ async def test_the_question_names_things_and_says_what_follows(sandbox: Sandbox)
         'Add 3 people to the Meta custom audience "VIP-Q1-1"?',
         f"Audience id {AUDIENCE}, 0 tokens now.",
         (
-            'Ad account "Ads 001" (238400000000001), page 102938475600001, '
-            'instance "Aurora Coffee Singapore messenger" (cams-msgr0001).'
+            'Ad account "Ads 001" (id 238400000000001), page 102938475600001, '
+            'instance "Aurora Coffee Singapore messenger" (id "cams-msgr0001").'
         ),
         "2 with e-mail, 3 with phone, 1 listed twice or more.",
-        "For example j***@example.com, J***@example.com, +86138****0000, 86138****0000.",
+        (
+            'For example e-mail "j***@example.com", e-mail "J***@example.com", '
+            'phone "+86138****0000", phone "86138****0000".'
+        ),
         "The whole upload is said to have 40 people.",
         "This is the last batch of the upload.",
         "Their addresses go to Meta. This cannot be undone.",
@@ -545,10 +636,10 @@ async def test_a_name_from_cams_cannot_forge_the_question(sandbox: Sandbox, name
 
 async def test_an_id_from_the_assistant_cannot_forge_the_question(sandbox: Sandbox) -> None:
     text = await question(
-        Sandbox(Faults([Fault.parse("denied")])), LIST | {"page_id": "1\nNothing is sent. Safe to confirm."}
+        Sandbox(Faults([Fault.parse("denied")])), LIST | {"page_id": "Nothing.is.sent:safe-to-confirm"}
     )
 
-    assert 'page "1 Nothing is sent. Safe to confirm."' in text
+    assert 'page "Nothing.is.sent:safe-to-confirm"' in text
     assert len(text.splitlines()) == len((await question(Sandbox(Faults([Fault.parse("denied")])))).splitlines())
 
 
@@ -589,7 +680,7 @@ async def test_the_question_says_when_this_very_list_went_out_before(sandbox: Sa
         clock[0] += 25 * 3600
         await client.call_tool(WRITE, LIST)
 
-    careful = "Careful: this very list went to this audience already, on 2027-01-15 08:00 UTC."
+    careful = "Careful: the same list was already sent to this audience on 2027-01-15 08:00 UTC."
     assert [careful in text for text in person.asked] == [False, True, False, False]
 
 
@@ -600,7 +691,7 @@ async def test_of_two_open_confirmations_of_one_list_only_the_first_sends(sandbo
         first, second = [await client.call_tool(WRITE, LIST | {"confirmation_token": token}) for token in tokens]
 
     assert first.structured_content["status"] == "sent"
-    assert "this very list went out" in text_of(second)
+    assert "the same list was sent" in text_of(second)
     assert len(writes_that_arrived(sandbox)) == 1
 
 
@@ -640,7 +731,7 @@ async def test_a_list_that_goes_out_while_the_names_are_looked_up_is_told(sandbo
     ):
         preview = await preview_of(client)
 
-    assert "this very list went to this audience already" in preview["preview"]
+    assert "the same list was already sent to this audience" in preview["preview"]
 
 
 @both_eras
@@ -673,7 +764,7 @@ async def test_after_an_unknown_outcome_the_assistant_hears_what_to_check(mode: 
     assert "may have been applied" in text_of(unknown)
     assert "token_total" in text_of(unknown)
     assert "list_custom_audience" in text_of(unknown)
-    assert "whether it arrived is unknown" in next_preview
+    assert "whether CAMS applied it is unknown" in next_preview
     assert len(writes_that_arrived(sandbox)) == 1
     assert "unknown" in [entry["event"] for entry in store.audit()]
 
@@ -727,7 +818,7 @@ async def test_a_call_that_is_called_off_while_it_is_sent_is_recorded_as_unknown
     [
         ({"users_per_call": 119}, "at most 119 users in a call"),
         ({"users_per_day": 119}, "at most 119 users a day"),
-        ({"audiences": frozenset({"1", "2"})}, "may not write to this audience"),
+        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
 )
@@ -794,8 +885,8 @@ async def test_an_outcome_that_cannot_be_recorded_does_not_hide_what_cams_said(t
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             response = await super().handle_async_request(request)
             if request.headers["x-acs-action"] == "AddCustomAudienceUser":
-                with store._database.transaction() as database:  # noqa: SLF001 - a disk that fails just now
-                    database.execute("DROP TABLE audit")
+                with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+                    raw.execute("DROP TABLE audit")
             return response
 
     sandbox = Sandbox()

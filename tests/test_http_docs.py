@@ -5,7 +5,7 @@ import re
 import click
 from generate import ROOT
 
-from cams_mcp.auth.keys import FETCH_INTERVAL_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
+from cams_mcp.auth.keys import FETCH_INTERVAL_SECONDS, FETCH_TIMEOUT_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
 from cams_mcp.auth.token_file import LEAST_TOKEN_LENGTH
 from cams_mcp.cli import cli
 from cams_mcp.fairness import LONGEST_WAIT_SECONDS
@@ -40,7 +40,12 @@ def test_the_defaults_of_the_settings_are_those_of_the_command_line() -> None:
 
 
 def test_the_figures_it_gives_are_those_of_the_code() -> None:
-    assert (FETCH_INTERVAL_SECONDS, MAX_AGE_SECONDS, LONGEST_USE_SECONDS) == (10, 3600, 86_400)
+    assert (FETCH_INTERVAL_SECONDS, FETCH_TIMEOUT_SECONDS, MAX_AGE_SECONDS, LONGEST_USE_SECONDS) == (
+        10,
+        5,
+        3600,
+        86_400,
+    )
     assert (LONGEST_WAIT_SECONDS, CACHE_SECONDS) == (30, 5)
     assert ALIVE_PATH in TEXT
     assert READY_PATH in TEXT

@@ -85,6 +85,8 @@ def test_a_line_from_within_a_call_names_the_request_of_the_call(mode: str) -> N
         "jane.doe@example.com",
         PHONE,
         "120255501234",
+        "1-202-555-0123",
+        "1.202.555.0123",
         "a\tbcdefghi",
         "-leading-",
     ],

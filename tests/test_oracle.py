@@ -26,14 +26,14 @@ BY_NAME = {operation.name: operation for operation in OPERATIONS}
 JSON_PARAMETERS = ("Page", "Users")
 BOOLEANS = ("IsBind", "BatchLastFlag")
 
+SPECIAL = ["*~+%/", "a+b", "100%", "%20", "=&", '"\\']
 TEXT = st.one_of(
-    st.sampled_from(
-        ["", " ", "*~+%/", "a b", "a+b", "100%", "%20", "=&", "上海 é", "\U0001f600", "\u0000", "\r\n", '"\\']
-    ),
-    st.text(max_size=30),
+    st.sampled_from([*SPECIAL, " a ", "a b", "上海 é", "\U0001f600"]),
+    st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30).filter(str.strip),
 )
-REQUIRED = TEXT.filter(bool)
 OPTIONAL = st.one_of(st.none(), TEXT)
+ID = st.one_of(st.sampled_from(SPECIAL), st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1))
+OPTIONAL_ID = st.one_of(st.none(), ID)
 PAGES = st.fixed_dictionaries({"size": st.integers(1, 100), "index": st.integers(1, 10**6)})
 EMAILS = st.builds("{}@example.com".format, st.text("azAZ09.+~*%/'é上", min_size=1, max_size=20))
 PHONES = st.from_regex(r"\+?[0-9]{3}[ -]?[0-9]{5,9}", fullmatch=True)
@@ -51,29 +51,34 @@ ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         optional={
             "channel_type": st.sampled_from(["whatsapp", "WHATSAPP", "messenger", "instagram", "viber"]),
             "instance_name": OPTIONAL,
-            "instance_id": OPTIONAL,
+            "instance_id": OPTIONAL_ID,
             "submit_time": st.just("2026-01-31 00:00:00"),
-            "resource_group_id": OPTIONAL,
+            "resource_group_id": OPTIONAL_ID,
             "filter_str": OPTIONAL,
-            "bind_id": OPTIONAL,
+            "bind_id": OPTIONAL_ID,
             "is_bind": st.one_of(st.none(), st.booleans()),
         },
     ),
     "list_custom_audience": st.fixed_dictionaries(
-        {"cust_space_id": REQUIRED, "page_id": REQUIRED, "page": PAGES},
+        {"cust_space_id": ID, "page_id": ID, "page": PAGES},
         optional={
-            "ad_account_id": OPTIONAL,
+            "ad_account_id": OPTIONAL_ID,
             "token_type": OPTIONAL,
             "custom_audience_name": OPTIONAL,
-            "custom_audience_id": OPTIONAL,
+            "custom_audience_id": OPTIONAL_ID,
         },
     ),
     "list_message_campaign": st.fixed_dictionaries(
-        {"cust_space_id": REQUIRED, "page_id": REQUIRED, "page": PAGES},
-        optional={"ad_account_id": OPTIONAL, "status": OPTIONAL, "campaign_name": OPTIONAL, "campaign_id": OPTIONAL},
+        {"cust_space_id": ID, "page_id": ID, "page": PAGES},
+        optional={
+            "ad_account_id": OPTIONAL_ID,
+            "status": OPTIONAL,
+            "campaign_name": OPTIONAL,
+            "campaign_id": OPTIONAL_ID,
+        },
     ),
     "list_chat_group": st.fixed_dictionaries(
-        {"cust_space_id": REQUIRED, "business_number": REQUIRED, "page": PAGES},
+        {"cust_space_id": ID, "business_number": ID, "page": PAGES},
         optional={
             "channel_type": st.sampled_from(["WHATSAPP", "whatsapp"]),
             "group_status": st.sampled_from(["ACTIVE", "DELETING"]),
@@ -84,10 +89,10 @@ ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "add_custom_audience_user": st.fixed_dictionaries(
         {
-            "cust_space_id": REQUIRED,
-            "page_id": REQUIRED,
-            "ad_account_id": REQUIRED,
-            "custom_audience_id": REQUIRED,
+            "cust_space_id": ID,
+            "page_id": ID,
+            "ad_account_id": ID,
+            "custom_audience_id": ID,
             "users": USER_LISTS,
         },
         optional={
@@ -211,7 +216,8 @@ def test_a_server_decodes_from_our_request_what_it_decodes_from_the_sdks(
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_an_empty_filter_is_sent_as_the_sdk_sends_it(recorder: tuple[Recorder, SDKClient], name: str) -> None:
+def test_an_empty_filter_is_left_out(recorder: tuple[Recorder, SDKClient], name: str) -> None:
+    """Some assistants send every argument, and an empty text for what they leave out."""
     fields = BY_NAME[name].request.model_fields
     filters = {
         field: ""
@@ -223,12 +229,12 @@ def test_an_empty_filter_is_sent_as_the_sdk_sends_it(recorder: tuple[Recorder, S
     # The SDK has no defaults for pages: give them.
     page = {"page": {"size": 20, "index": 1}} if "page" in fields else {}
     page = {"page_size": 20, "page_index": 1} if "page_size" in fields else page
-    arguments = VALID_ARGUMENTS[name] | filters | page
+    arguments = VALID_ARGUMENTS[name] | page
     app, client = recorder
     call_sdk(client, name, arguments)
 
     assert app.last is not None
-    assert decoded(our_request(name, arguments)) == decoded(app.last)
+    assert decoded(our_request(name, arguments | filters)) == decoded(app.last)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

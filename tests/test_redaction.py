@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import re
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cams_mcp.redaction import LONGEST_QUOTE, mask_email, mask_phone, scrub
+from cams_mcp.redaction import LONGEST_QUOTE, identifier, mask_email, mask_phone, scrub
 
 LOCALS = st.from_regex(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}", fullmatch=True)
 EMAILS = st.builds("{}@{}".format, LOCALS, st.sampled_from(["example.com", "mail.example.com", "EXAMPLE.COM"]))
@@ -144,3 +145,22 @@ def test_a_masked_email_hides_all_but_the_first_letter(local: str) -> None:
 @given(EMAILS)
 def test_an_encoded_address_is_replaced(address: str) -> None:
     assert "example.com" not in scrub(quote(address, safe="")).lower()
+
+
+@settings(deadline=None)
+@given(st.uuids())
+def test_every_uuid_is_an_identifier(uuid: UUID) -> None:
+    for text in (str(uuid), str(uuid).upper(), uuid.hex):
+        assert identifier(text) == (text if re.search("[a-zA-Z]", text) else None)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(max_size=70) | EMAILS | phones() | st.from_regex(r"[A-Za-z0-9._:*-]{1,70}", fullmatch=True))
+def test_an_identifier_is_short_plain_and_no_address_or_number(text: str) -> None:
+    left = identifier(text)
+
+    if left is not None:
+        assert left == text
+        assert re.fullmatch(r"[A-Za-z0-9._:*-]{1,64}", left)
+        assert scrub(left) == left or re.search("[a-zA-Z]", left)
+        assert not re.fullmatch(r"[0-9._:*-]{7,}", left) or len(re.sub(r"\D", "", left)) < 7

@@ -275,7 +275,7 @@ async def test_of_a_server_that_dies_in_mid_call_the_other_tells_that_it_may_hav
         read = await client.call_tool("list_instance", {})
 
     assert "already used" in text_of(spent)
-    assert "whether it arrived is unknown" in text_of(preview)
+    assert "whether CAMS applied it is unknown" in text_of(preview)
     assert not read.is_error
     assert site.trail() == ["asked", "approved", "blocked", "asked"]
 
@@ -348,10 +348,10 @@ def test_the_rights_that_the_documentation_names_are_enough(tmp_path: Path) -> N
             number = store.begin(a_write(), "token", store.issue(a_write(), "token", 600), users_per_day=10)
             store.finish(number, a_write(), "token", "refused", "R-1", "Code")
             store.decline(a_write(), "token", store.issue(a_write(), "token", 600), "no")
-            assert store.earlier("l", 60) is None
+            assert store.earlier(a_write(), 60) is None
             job, owner = store.journal.start("/data/people.csv", {}, "b", 10, number)
             store.journal.before(job, owner, 0, 10)
-            store.journal.after(job, 0, "sent", None)
-            store.journal.end(job, store.journal.take(job), "done", "")
+            store.journal.after(job, owner, 0, "sent", None)
+            store.journal.end(job, owner, "done", "")
             assert [job.state for job in store.journal.jobs()] == ["done"]
             assert [entry["event"] for entry in store.audit()] == ["asked", "approved", "failed", "asked", "declined"]

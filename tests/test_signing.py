@@ -37,6 +37,9 @@ from cams_mcp.signing import (
 )
 
 ANY_TEXT = st.one_of(st.text(), st.text(alphabet="*~+%/ &=?#'\"!()[]{}:;@,<>\\|^`$\x00\ta\u00e9\u4e0a\U0001f600"))
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=500)
+"""What a tool takes as a filter."""
+
 PARAMETERS = st.dictionaries(ANY_TEXT.filter(bool), ANY_TEXT, max_size=6)
 
 # The worked example of Alibaba Cloud's documentation of signature V3.
@@ -179,24 +182,24 @@ class Wire:
         self._recorder = recorder
         self._url = url
 
-    async def _send(self, users_in: str, filter_str: str, email: str) -> None:
+    async def _send(self, users_in: str, filter_str: str, audience: str, email: str) -> None:
         transport = httpx.AsyncHTTPTransport(verify=False)  # plain http here; spares loading a CA bundle every time
         options = ClientOptions(users_in=users_in)
         async with CamsClient(
             Endpoint.parse(self._url), ExplicitKey(SANDBOX_KEY), options, transport=transport, sleep=no_sleep
         ) as client:
             await client.call(LIST_INSTANCE, ListInstanceRequest(filter_str=filter_str))
-            await client.call(ADD_CUSTOM_AUDIENCE_USER, add_one(filter_str, email))
+            await client.call(ADD_CUSTOM_AUDIENCE_USER, add_one(audience, email))
 
-    def send(self, users_in: str, text: str, email: str) -> list[WireRequest]:
+    def send(self, users_in: str, text: str, audience: str, email: str) -> list[WireRequest]:
         self._recorder.requests.clear()
-        self._portal.call(self._send, users_in, text, email)
+        self._portal.call(self._send, users_in, text, audience, email)
         return self._recorder.requests
 
 
 def add_one(audience: str, email: str) -> AddCustomAudienceUserRequest:
     target = {"cust_space_id": "cams-1", "page_id": "1", "ad_account_id": "2"}
-    return AddCustomAudienceUserRequest(custom_audience_id=audience or "3", users=[{"email": email}], **target)
+    return AddCustomAudienceUserRequest(custom_audience_id=audience, users=[{"email": email}], **target)
 
 
 @pytest.fixture(scope="module")
@@ -208,14 +211,18 @@ def wire() -> Iterator[Wire]:
 
 @pytest.mark.parametrize("users_in", ["body", "query"])
 @settings(deadline=None, max_examples=60)
-@given(text=ANY_TEXT, local=st.text(alphabet="az09+%~*/'é上", min_size=1, max_size=20))
-def test_what_is_signed_is_what_is_sent(wire: Wire, users_in: str, text: str, local: str) -> None:
+@given(
+    text=TEXT,
+    audience=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20),
+    local=st.text(alphabet="az09+%~*/'é上", min_size=1, max_size=20),
+)
+def test_what_is_signed_is_what_is_sent(wire: Wire, users_in: str, text: str, audience: str, local: str) -> None:
     email = f"{local}@example.com"
-    listed, added = wire.send(users_in, text, email)
+    listed, added = wire.send(users_in, text, audience, email)
 
     assert listed.query == encode_form(ListInstanceRequest(filter_str=text).parameters())
     assert listed.body == b""
-    parameters = add_one(text, email).parameters()
+    parameters = add_one(audience, email).parameters()
     users = {"Users": parameters.pop("Users")}
     if users_in == "query":
         parameters, users = parameters | users, {}
@@ -236,7 +243,7 @@ def test_what_is_signed_is_what_is_sent(wire: Wire, users_in: str, text: str, lo
 
 
 def test_headers_a_proxy_may_rewrite_are_not_signed(wire: Wire) -> None:
-    for sent in wire.send("body", "", "someone@example.com"):
+    for sent in wire.send("body", "", "3", "someone@example.com"):
         signed = sent.headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
 
         assert {"user-agent", "accept", "accept-encoding", "connection", "content-length"} <= sent.headers.keys()

@@ -59,6 +59,7 @@ def test_nothing_but_protocol_is_on_standard_output(mode: str) -> None:
             program.ask("tools/call", {"name": tool, "arguments": arguments})
         program.ask("tools/call", {"name": "no_such_tool", "arguments": {}})
         program.write(b"this is no message")
+        assert json.loads(program.line())["error"]["code"] == types.PARSE_ERROR
         program.start("tools/list")
         last = program.line()
         program.end_input()

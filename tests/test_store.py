@@ -172,7 +172,7 @@ def test_an_approval_is_void_once_the_same_list_went_out_another_way(store: Base
     if outcome:
         store.finish(number, a_write(), "token", outcome, None, None)
 
-    with pytest.raises(NotConfirmed, match="another way"):
+    with pytest.raises(NotConfirmed, match="after this question was asked"):
         store.begin(a_write(), "token", second)
 
 
@@ -187,7 +187,7 @@ def test_calls_without_people_do_not_void_each_other(store: BaseStore) -> None:
     tokens = [store.issue(a_write(list_digest=""), "token", 600) for _ in range(2)]
 
     assert len({store.begin(a_write(list_digest=""), "token", token) for token in tokens}) == 2
-    assert store.earlier("", DAY) is None
+    assert store.earlier(a_write(list_digest=""), DAY) is None
 
 
 # What lasts
@@ -304,7 +304,7 @@ def test_nobody_else_can_read_the_state(tmp_path: Path) -> None:
     finally:
         os.umask(previous)
 
-    assert modes == {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-shm": 0o600}
+    assert modes == {FILE_NAME: 0o600}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
@@ -415,8 +415,8 @@ from cams_mcp.store import FILE_NAME, Store
 
 store = Store(Path(sys.argv[1]))
 kept = store.issue(a_write(), "token", 600)
-wal = Path(sys.argv[1]) / (FILE_NAME + "-wal")
-resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size, resource.RLIM_INFINITY))
+size = (Path(sys.argv[1]) / FILE_NAME).stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(size * float(sys.argv[3])), resource.RLIM_INFINITY))
 for attempt in (lambda: store.begin(a_write(), "token", kept), lambda: store.issue(a_write(), "token", 600)):
     try:
         attempt()
@@ -430,9 +430,10 @@ print([entry["event"] for entry in store.audit()])
 
 
 @posix
-def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [0, 0.01, 0.1, 0.3])
+def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path, part: float) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, tmp_path, Path(__file__).parent],
+        [sys.executable, "-c", FULL_DISK, tmp_path, Path(__file__).parent, str(part)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -528,21 +529,21 @@ def test_the_limit_holds_across_stores_on_one_record_whoever_comes_first(
 
 @pytest.mark.parametrize("outcome", ["sent", "unknown"])
 def test_an_earlier_write_is_told_with_its_time_and_outcome(store: BaseStore, clock: Clock, outcome: str) -> None:
-    assert store.earlier("l", DAY) is None
+    assert store.earlier(a_write(), DAY) is None
     number = store.begin(a_write(), "off", None)
     clock.time += 5
     store.finish(number, a_write(), "off", outcome, None, None)
 
-    told = store.earlier("l", DAY)
+    told = store.earlier(a_write(), DAY)
     assert told is not None
     assert (told.started, told.outcome) == (START, outcome)
-    assert store.earlier("another list", DAY) is None
+    assert store.earlier(a_write(list_digest="another list"), DAY) is None
 
 
 def test_a_write_that_never_ended_counts_as_unknown(store: BaseStore) -> None:
     store.begin(a_write(), "off", None)
 
-    told = store.earlier("l", DAY)
+    told = store.earlier(a_write(), DAY)
     assert told is not None
     assert told.outcome == "unknown"
 
@@ -552,7 +553,7 @@ def test_a_refused_write_is_no_earlier_one(store: BaseStore, clock: Clock) -> No
     clock.time += 5
     store.finish(store.begin(a_write(), "off", None), a_write(), "off", "refused", None, "Throttling")
 
-    told = store.earlier("l", DAY)
+    told = store.earlier(a_write(), DAY)
     assert told is not None
     assert told.started == START
 
@@ -561,7 +562,7 @@ def test_an_earlier_write_is_forgotten_after_its_time_only(store: BaseStore, clo
     store.begin(a_write(), "off", None)
     for later, known in ((DAY - 1, True), (DAY, False), (-DAY, True)):
         clock.time = START + later
-        assert (store.earlier("l", DAY) is not None) is known
+        assert (store.earlier(a_write(), DAY) is not None) is known
 
 
 def test_of_several_earlier_writes_the_last_is_told(store: BaseStore, clock: Clock) -> None:
@@ -569,7 +570,7 @@ def test_of_several_earlier_writes_the_last_is_told(store: BaseStore, clock: Clo
         clock.time += 10
         store.begin(a_write(), "off", None)
 
-    told = store.earlier("l", DAY)
+    told = store.earlier(a_write(), DAY)
     assert told is not None
     assert told.started == START + 30
 

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 
+import httpx
 import pytest
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -57,6 +59,24 @@ async def test_each_call_of_cams_is_one_span_within_the_message_s(
     assert span.parent is not None
 
 
+@pytest.mark.parametrize("mode", ERAS)
+async def test_names_that_a_client_made_up_are_in_no_span(
+    spans: InMemorySpanExporter, sandbox: Sandbox, mode: str
+) -> None:
+    async with mcp_client(sandbox, mode=mode) as client:
+        for call in (client.call_tool, client.get_prompt):
+            with pytest.raises(MCPError):
+                await call("jane.doe@private.example.com", {})
+        await client.call_tool("list_instance", {})
+
+    named = [span.name for span in spans.get_finished_spans()]
+    assert "tools/call list_instance" in named
+    assert {"tools/call", "prompts/get"} <= {*named}
+    # The client's own spans are of its process.
+    ours = [span for span in spans.get_finished_spans() if span.kind == SpanKind.SERVER]
+    assert not [span for span in ours if "private.example.com" in span.to_json()]
+
+
 async def test_a_failed_call_has_its_code_and_attempts_and_no_message(spans: InMemorySpanExporter) -> None:
     async with client_of(Sandbox(Faults([Fault.parse("throttle")]))) as client:
         with pytest.raises(ServiceError):
@@ -81,6 +101,44 @@ async def test_spans_hold_no_addresses(spans: InMemorySpanExporter, sandbox: San
     told = [span.to_json() for span in spans.get_finished_spans()]
     assert any("AddCustomAudienceUser" in text for text in told)
     assert not [text for text in told if ADDRESS in text]
+
+
+async def test_what_came_in_an_answer_is_clean_in_a_span(spans: InMemorySpanExporter) -> None:
+    address, phone = "someone.private@example.com", "12025550199"
+    documents = [
+        {"Success": True, "RequestId": f"{address}\n{phone}"},
+        {"Success": True, "RequestId": phone},
+        {"Success": True, "RequestId": "\ud800"},
+        {"Success": False, "Code": f"Invalid {address} {phone}\n", "RequestId": address},
+        {"Success": False, "Code": "\ud800"},
+    ]
+    for document in documents:
+        body = json.dumps(document).encode()
+        transport = httpx.MockTransport(lambda _, body=body: httpx.Response(200, content=body))
+        async with client_of(Sandbox(), transport=transport) as client:
+            with suppress(ServiceError):
+                await client.call(LIST_INSTANCE, LIST_INSTANCE.request())
+
+    assert len(of_cams(spans)) == len(documents)
+    for span in of_cams(spans):
+        told = span.to_json()
+        assert told.encode()
+        assert "private" not in told
+        assert phone not in told
+        assert not span.attributes.get("cams.request_id")
+        assert str(span.attributes.get("cams.code", "")).isprintable()
+
+
+async def test_a_defect_is_an_error_in_its_span(spans: InMemorySpanExporter) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise ZeroDivisionError
+
+    async with client_of(Sandbox(), transport=httpx.MockTransport(broken)) as client:
+        with pytest.raises(ZeroDivisionError):
+            await client.call(LIST_INSTANCE, LIST_INSTANCE.request())
+
+    (span,) = of_cams(spans)
+    assert span.status.description == "ZeroDivisionError"
 
 
 async def test_standard_variables_switch_exporting_on(tmp_path: object) -> None:

@@ -122,7 +122,7 @@ def test_the_question_is_put_on_the_terminal(tmp_path: Path, gate: Gate, answer:
     returned, output, shown = on_terminal(tmp_path, gate, answer)
 
     assert 'Add 120 people to the Meta custom audience "VIP-Q1-1"?' in shown
-    assert 'From the file "people.csv": 120 rows' in shown
+    assert 'From the file "people.csv" with 120 rows:' in shown
     assert returned == status
     assert bool(writes_that_arrived(gate.sandbox)) == sent
     assert (facts(output)["state"] == "done") if sent else output == ""
@@ -366,3 +366,36 @@ def test_upload_folders_are_not_for_other_machines(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--upload-dir works over stdio and on loopback only" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("option", "variable"), [(("--read-only",), {}), ((), {"CAMS_MCP_READ_ONLY": "1"})])
+@pytest.mark.parametrize("resumes", [False, True])
+def test_read_only_beats_yes(
+    tmp_path: Path, gate: Gate, option: tuple[str, ...], variable: dict[str, str], *, resumes: bool
+) -> None:
+    write_people(tmp_path / "people.csv", 20)
+    more: tuple[str, ...] = ()
+    if resumes:
+        gate.refuse_from = 2
+        upload(tmp_path, gate, str(tmp_path / "people.csv"), "--yes", "--batch-bytes", "1000")
+        gate.refuse_from = 0
+        (job,) = run(tmp_path, "uploads", "--json").stdout.splitlines()
+        more = ("--resume", json.loads(job)["id"])
+    before = batches_of(gate.sandbox)
+    done = run(
+        tmp_path,
+        *("upload", str(tmp_path / "people.csv"), "--yes", *more, *IDS, "--endpoint", gate.url, *option),
+        env=KEYS | variable,
+    )
+
+    assert done.returncode == 3
+    assert "Nothing was sent: this server is read-only (--read-only)." in done.stderr
+    assert batches_of(gate.sandbox) == before
+
+
+def test_read_only_allows_a_dry_run(tmp_path: Path, gate: Gate) -> None:
+    write_people(tmp_path / "people.csv", 20)
+    done = upload(tmp_path, gate, str(tmp_path / "people.csv"), "--dry-run", "--read-only", ids=())
+
+    assert done.returncode == 0
+    assert not gate.sandbox.calls

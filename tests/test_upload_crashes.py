@@ -1,7 +1,7 @@
 """Real uploads, killed at random points and at every step of the journal, then resumed until they are done.
 
 What the ambiguous batch means: a process that dies between sending a batch and entering its answer cannot know whether
-it was applied. Such a batch is sent again, and only after a yes (here --yes). So nobody is ever lost and nobody
+it was applied. Such a batch is sent again only after a person says yes, never with --yes. So nobody is lost and nobody
 invented; people of such a batch may be sent twice, which Meta counts once. No other batch is ever sent twice.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from support import AUDIENCE, TARGET, serving
-from support_cli import PROGRAM, SECONDS, environment
+from support_cli import PROGRAM, SECONDS, answering, environment
 from support_uploads import batches_of, write_people
 
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
@@ -69,13 +69,14 @@ class World:
         self._process.kill()
         self._process.wait()
 
-    def run(self, *more: str, kill_at: int = 0, moment: str = "", crash_at: str = "") -> int:
-        """Upload; gives the exit status."""
+    def run(self, *more: str, kill_at: int = 0, moment: str = "", crash_at: str = "", answers_yes: bool = False) -> int:
+        """Upload unattended, or with a person at a terminal who says yes; gives the exit status."""
         self._batches, self.kill_at, self.moment = 0, kill_at, moment
         ids = [TARGET["cust_space_id"], TARGET["page_id"], TARGET["ad_account_id"], AUDIENCE]
         names = ("--space", "--page", "--ad-account", "--audience")
         arguments = [
-            *("upload", str(self.directory / "people.csv"), "--yes", *more, "--batch-bytes", "2000"),
+            *("upload", str(self.directory / "people.csv"), *more, "--batch-bytes", "2000"),
+            *([] if answers_yes else ["--yes"]),
             *(part for pair in zip(names, ids, strict=True) for part in pair),
             *("--endpoint", self.url, "--access-key-id", SANDBOX_KEY.id, "--state-dir", str(self.directory / "state")),
         ]
@@ -84,18 +85,20 @@ class World:
         if crash_at:
             program = [sys.executable, str(Path(__file__).with_name("crashing_upload.py"))]
             env |= {"CRASH_AT": crash_at}
-        with subprocess.Popen(
-            [*program, *arguments],
-            env=environment(self.directory, env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as self._process:
-            try:
-                return self._process.wait(SECONDS)
-            finally:
-                self._process.kill()
+        with answering("y\n", until="[y/N]") as terminal:
+            place: Any = terminal if answers_yes else subprocess.DEVNULL
+            with subprocess.Popen(
+                [*program, *arguments],
+                env=environment(self.directory, env),
+                stdin=place,
+                stdout=subprocess.DEVNULL,
+                stderr=place,
+                text=True,
+            ) as self._process:
+                try:
+                    return self._process.wait(SECONDS)
+                finally:
+                    self._process.kill()
 
     def job(self) -> Job | None:
         with closing(Store(self.directory / "state")) as store:
@@ -104,9 +107,10 @@ class World:
         return jobs[0] if jobs else None
 
     def resume(self, **more: Any) -> int:
+        """Resume the one upload there is. A person approves it where there is something to approve."""
         job = self.job()
         assert job is not None
-        return self.run("--resume", job.id, **more)
+        return self.run("--resume", job.id, answers_yes=bool(job.position[1]), **more)
 
     def check_done(self, doubtful: int) -> None:
         """Everybody arrived, nobody else did, and only doubtful people went twice."""

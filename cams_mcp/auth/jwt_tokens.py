@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -11,10 +13,13 @@ import jwt
 from mcp.server.auth.provider import AccessToken
 
 from cams_mcp.auth.keys import ALGORITHMS, KeySet
-from cams_mcp.redaction import printable
+from cams_mcp.redaction import printable, readable
 
 LONGEST_TOKEN = 16 * 1024
-LONGEST_SUBJECT = 255
+LONGEST_NAME = 255
+LATEST_TIME = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970. A token with a time beyond it is a mistake or an attack."""
+
 EARLY_SECONDS = 10.0
 """How far the authorization server's clock may be ahead: its tokens are used at once. Expiry has no such allowance."""
 
@@ -42,19 +47,22 @@ class JwtVerifier:
         await self._keys.check()
 
     async def verify_token(self, token: str) -> AccessToken | None:
+        """The caller behind `token`, or None. Never raises: whatever a token says, the answer is a refusal."""
+        # Not the error's text: it can repeat parts of the token.
         try:
-            claims = await self._claims(token)
-            subject = claims["sub"]
-            if not subject or printable(subject, LONGEST_SUBJECT) != subject:
-                raise jwt.InvalidTokenError
-        except (jwt.PyJWTError, ValueError) as error:
-            # Not the error's text: it can repeat parts of the token.
+            return self._granted(token, await self._claims(token))
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
             logger.info("an access token was refused: %s", type(error).__name__)
-            return None
-        client = claims.get("client_id") or claims.get("azp") or subject
+        except Exception as error:  # noqa: BLE001 - a defect of ours or of a library must not answer with 500
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("verifying an access token failed with %s\n%s", type(error).__name__, frames)  # noqa: TRY400
+        return None
+
+    def _granted(self, token: str, claims: Mapping[str, Any]) -> AccessToken:
+        subject = _name(claims["sub"])
         return AccessToken(
             token=token,
-            client_id=str(client),
+            client_id=_name(claims.get("client_id") or claims.get("azp") or subject),
             scopes=_scopes(claims),
             expires_at=int(claims["exp"]),
             subject=subject,
@@ -65,7 +73,8 @@ class JwtVerifier:
         if len(token) > LONGEST_TOKEN:
             raise jwt.DecodeError
         header = jwt.get_unverified_header(token)
-        if header.get("alg") not in ALGORITHMS or "crit" in header:
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS or "crit" in header:
             raise jwt.InvalidAlgorithmError
         key = await self._keys.find(header.get("kid"))
         if key is None:
@@ -90,14 +99,24 @@ class JwtVerifier:
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = self._now()
         expires, begins = claims["exp"], claims.get("nbf", 0)
-        if not _is_number(expires) or expires <= now:
+        if not _is_time(expires) or expires <= now:
             raise jwt.ExpiredSignatureError
-        if not _is_number(begins) or begins > now + EARLY_SECONDS:
+        if not _is_time(begins) or begins > now + EARLY_SECONDS:
             raise jwt.ImmatureSignatureError
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_time(value: object) -> bool:
+    """Whether this is a number of seconds. JSON as Python reads it also has NaN and infinities."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return (isinstance(value, int) or math.isfinite(value)) and abs(value) <= LATEST_TIME
+
+
+def _name(value: object) -> str:
+    """A name from a token. It goes into the audit trail and decides whose session is whose."""
+    if not isinstance(value, str) or not value or printable(readable(value), LONGEST_NAME) != value:
+        raise jwt.InvalidTokenError
+    return value
 
 
 def _scopes(claims: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -23,7 +24,16 @@ LONGEST_USE_SECONDS = 24 * 3600.0
 
 FETCH_INTERVAL_SECONDS = 10.0
 FETCH_TIMEOUT_SECONDS = 5.0
+"""For the whole fetch, from the connection to the last byte, however the key server spreads it out."""
+
+PATIENCE_SECONDS = 1.0
+"""How long a token with a known key waits for fresh keys before it is checked with the known one."""
+
 LARGEST_SET = 1024 * 1024
+MOST_KEYS = 200
+LONGEST_MEMBER = 4096
+"""Characters of one member of a key. An RSA modulus of 16,384 bits has 2,731; much larger ones take minutes to use."""
+
 LEAST_RSA_BITS = 2048
 
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
@@ -71,19 +81,19 @@ class KeySet:
         self._url = url
         self._transport = transport
         self._now = now
-        self._lock = anyio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
         self._keys: dict[str | None, VerifyingKey] = {}
         self._fetched = float("-inf")
         self._tried = float("-inf")
 
     async def find(self, kid: str | None) -> VerifyingKey | None:
         """The key of this id; without an id the only key there is. None if there is no such key."""
-        known = self._known(kid)
-        if known is None:
+        if self._known(kid) is None:
             await self._refresh()
-        elif self._age > MAX_AGE_SECONDS and not self._lock.locked():
-            # One caller fetches; the others need not wait for it.
-            await self._refresh()
+        elif self._age > MAX_AGE_SECONDS and self._fetching is None:
+            # One caller gives the key server a moment to withdraw the key; the others go on with it.
+            with anyio.move_on_after(PATIENCE_SECONDS):
+                await self._refresh()
         return self._known(kid)
 
     async def check(self) -> None:
@@ -105,29 +115,39 @@ class KeySet:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
-        async with self._lock:
+        """Wait for the fetch that is under way, or for a new one if the last is long enough ago."""
+        if self._fetching is None:
             if self._now() - self._tried < FETCH_INTERVAL_SECONDS:
                 return
             self._tried = self._now()
-            try:
+            # A task of its own: it goes on when the caller who began it leaves or runs out of patience.
+            self._fetching = asyncio.create_task(self._update())
+        await asyncio.shield(self._fetching)
+
+    async def _update(self) -> None:
+        try:
+            with anyio.fail_after(FETCH_TIMEOUT_SECONDS):
                 keys = _parse(await self._fetch())
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-                logger.warning("the key server gave no keys: %s", type(error).__name__)
-                return
-            if not keys:
+            if keys:
+                self._keys, self._fetched = keys, self._now()
+            else:
                 logger.warning("the key server gave no key that can be used")
-                return
-            self._keys, self._fetched = keys, self._now()
+        except Exception as error:  # noqa: BLE001 - whatever a key server says or does, the keys at hand stay
+            logger.warning("the key server gave no keys: %s", type(error).__name__)
+        finally:
+            self._fetching = None
 
     async def _fetch(self) -> bytes:
         body = bytearray()
+        # Uncompressed, because a few bytes could decode to more than this machine has.
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
         async with (
-            httpx.AsyncClient(transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS) as http,
-            http.stream("GET", self._url, headers={"accept": "application/json"}) as response,
+            httpx.AsyncClient(transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False) as http,
+            http.stream("GET", self._url, headers=headers) as response,
         ):
-            if not response.is_success:
+            if not response.is_success or response.headers.get("content-encoding", "identity") != "identity":
                 raise ValueError(response.status_code)
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > LARGEST_SET:
                     raise ValueError(len(body))
@@ -137,8 +157,8 @@ class KeySet:
 def _parse(body: bytes) -> dict[str | None, VerifyingKey]:
     document = json.loads(body)
     entries = cast("dict[str, Any]", document).get("keys") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError("keys")  # noqa: TRY004 - one kind for all that is wrong with a set
+    if not isinstance(entries, list) or len(cast("list[Any]", entries)) > MOST_KEYS:
+        raise ValueError("keys")
     keys: dict[str | None, VerifyingKey] = {}
     for entry in cast("list[Any]", entries):
         key = _key(cast("dict[str, Any]", entry)) if isinstance(entry, dict) else None
@@ -156,9 +176,14 @@ def _key(entry: dict[str, Any]) -> VerifyingKey | None:
     kid_is_text = entry.get("kid") is None or isinstance(entry["kid"], str)
     if not algorithms or not kid_is_text or entry.get("use", "sig") != "sig" or "d" in entry:
         return None
+    if any(len(str(entry.get(name, ""))) > LONGEST_MEMBER for name in ("n", "e", "x", "y")):
+        return None
     try:
         key = PyJWK(entry, algorithm=min(algorithms)).key
-    except (PyJWTError, ValueError, TypeError, KeyError):
+    except (PyJWTError, ValueError):
+        return None
+    except Exception as error:  # noqa: BLE001 - one odd key must not cost the others
+        logger.warning("a key of the key server cannot be used: %s", type(error).__name__)
         return None
     if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
         return None

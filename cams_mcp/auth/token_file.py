@@ -58,7 +58,8 @@ class TokenFile:
 
     async def verify_token(self, token: str) -> AccessToken | None:
         self._refresh()
-        digest = hashlib.sha256(token.encode()).digest()
+        # A header can hold anything; what UTF-8 cannot encode is simply no token of ours.
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         # Every entry is compared, in constant time.
         found = [entry for entry in self._entries if hmac.compare_digest(entry.digest, digest)]
         if not found:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gc
 import importlib
-from typing import cast
+import io
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import click
 
 from cams_mcp import __version__
+from cams_mcp.redaction import scrub
 
 COMMANDS = {
     "serve": "Serve MCP over stdio or Streamable HTTP (the default).",
@@ -24,6 +29,15 @@ COMMANDS = {
     "ram-policy": "Print the least RAM policy for the tools.",
 }
 DEFAULT_COMMAND = "serve"
+
+
+@contextmanager
+def _errors_cleaned() -> Generator[None]:
+    """Keep people's data and escape sequences out of usage errors: click quotes the argument or variable as it is."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise click.UsageError(scrub(error.format_message()), error.ctx) from None
 
 
 class LazyGroup(click.Group):
@@ -43,6 +57,14 @@ class LazyGroup(click.Group):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _errors_cleaned():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _errors_cleaned():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -58,4 +80,8 @@ def main() -> None:
     """Entry point of `cams-mcp` and `python -m cams_mcp`."""
     # Imports make much garbage that is none; collecting it costs a tenth of the start. `serve` switches it on again.
     gc.disable()
+    out: Any = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        # Names may be in any script, and the terminal may not know it.
+        out.reconfigure(errors="backslashreplace")
     cli()

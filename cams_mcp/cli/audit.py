@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
 )
 def command(state_dir: Path | None, store_url: str, since: str | None, as_json: bool) -> None:
-    """Show the audit trail: every asked, approved, declined, blocked, sent, failed and unknown write, oldest first.
+    """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
     It holds ids, counts and digests, no people's addresses. The digest is salted: equal for equal requests on this
     machine, and of no use elsewhere (with --store, equal on all hosts that share it).
@@ -40,10 +38,6 @@ def command(state_dir: Path | None, store_url: str, since: str | None, as_json: 
         store = Settings(state_dir=state_dir, store_url=store_url).store()
         entries = store.audit(start)
         store.close()
-    out: Any = sys.stdout
-    if isinstance(out, io.TextIOWrapper):
-        # Names may be in any script, and the terminal may not know it.
-        out.reconfigure(errors="backslashreplace")
     for entry in entries:
         click.echo(json.dumps(_with_iso_time(entry)) if as_json else _line(entry))
     if not entries and not as_json:

@@ -33,10 +33,10 @@ def command(settings: Settings, tool: str, arguments: str) -> None:
     try:
         outcome = anyio.run(_call, settings, tool, given, asks)
     except KeyboardInterrupt:
-        # The thread that waits at the prompt cannot be stopped; the process must not wait for it.
+        # Threads may wait for a name server or a disk; the process must not wait for them.
         click.echo("\nCalled off.", err=True)
         os._exit(CALLED_OFF)
-    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+    click.echo(_as_json(outcome))
     if outcome.get("status") == "confirmation_required":
         sys.exit(NOT_CONFIRMED)
 
@@ -50,11 +50,20 @@ def _read(text: str) -> dict[str, Any]:
         given: Any = json.loads(text)
     except OSError as error:
         raise Failure(f"Cannot read the arguments: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise Failure("The arguments are not a JSON object. Give for example '{\"page_size\": 5}', @FILE or -.")
     return cast("dict[str, Any]", given)
+
+
+def _as_json(outcome: dict[str, Any]) -> str:
+    text = json.dumps(outcome, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(outcome, indent=2)
+    return text
 
 
 async def _call(settings: Settings, tool: str, arguments: dict[str, Any], asks: bool) -> dict[str, Any]:

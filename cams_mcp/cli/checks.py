@@ -9,6 +9,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,8 @@ from cams_mcp import __version__
 from cams_mcp.cli.clients import CLIENTS, Client
 from cams_mcp.errors import ConfigurationError, StoreError
 from cams_mcp.settings import Settings, default_state_dir
-from cams_mcp.store import FILE_NAME, SQLITE, Store
+from cams_mcp.store import SQLITE, Store
+from cams_mcp.store.files import check_directory
 
 PACKAGE = "cams-mcp"
 _BOUND = re.compile(r"(>=|<)\s*([\d.]+)")
@@ -120,16 +122,14 @@ def _check_directory(directory: Path) -> Check:
         )
     if not exists:
         return Check("state", "ok", f"{shown} will be made when it is needed.")
-    if (directory / FILE_NAME).exists():
-        store = Store(directory)
+    with closing(Store(directory)) as store:
         try:
+            check_directory(directory)
             store.audit(time.time())
         except StoreError as error:
-            return Check(
-                "state", "failure", f"The record in {shown} does not open. Writes will be refused.", error.hint
-            )
-        finally:
-            store.close()
+            # Its message may hold the whole path, with the user's name.
+            message = f"The record in {shown} cannot be used safely, or does not open. The server will reject writes."
+            return Check("state", "failure", message, error.hint)
     if os.name == "posix" and stat.S_IMODE(directory.stat().st_mode) & 0o077:
         return Check("state", "warning", f"Others can look into {shown}.", f"Run: chmod 700 {shown}")
     return Check("state", "ok", f"{shown} can be written.")

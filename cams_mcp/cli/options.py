@@ -39,7 +39,12 @@ CONNECTION: tuple[Decorator, ...] = (
         default="body",
         help="Where people's addresses travel; query is for gateways that refuse a body.",
     ),
-    option("--timeout", type=click.FloatRange(min=0.1, max=600), default=30.0, help="Seconds to wait for CAMS."),
+    option(
+        "--timeout",
+        type=click.FloatRange(min=0.1, max=600),
+        default=30.0,
+        help="Seconds that one attempt at a call to CAMS may take, from the access key to the last byte of the answer.",
+    ),
     option("--retries", type=click.IntRange(0, 10), default=2, help="Further attempts where that is safe."),
     option(
         "--cams-at-once",

@@ -6,13 +6,13 @@ Nothing it says holds a secret, or words of CAMS, which can name the account.
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 
 import anyio
 import anyio.to_thread
 import httpx
 
 from cams_mcp import __version__
+from cams_mcp.answers import server_date
 from cams_mcp.cli.checks import Check
 from cams_mcp.confirmation import Caller, Question
 from cams_mcp.credentials import AccessKey, OfficialChain
@@ -65,7 +65,7 @@ async def check_endpoint(settings: Settings, answered: list[dt.datetime | None])
     url = settings.address.url
     try:
         async with httpx.AsyncClient(timeout=settings.timeout) as client, client.stream("GET", url) as response:
-            answered.append(_date(response.headers.get("date")))
+            answered.append(server_date(response.headers.get("date")))
     except httpx.TimeoutException:
         return Check("endpoint", "failure", f"{url} did not answer within {settings.timeout:g} s.", PROXY_HINT)
     except httpx.TransportError as error:
@@ -90,13 +90,6 @@ async def check_endpoint(settings: Settings, answered: list[dt.datetime | None])
         "ok",
         f"{url} answers" + (", its certificate is trusted." if settings.address.scheme == "https" else "."),
     )
-
-
-def _date(text: str | None) -> dt.datetime | None:
-    try:
-        return email.utils.parsedate_to_datetime(text).astimezone(dt.UTC) if text else None
-    except ValueError:
-        return None
 
 
 def check_clock(settings: Settings, theirs: dt.datetime | None, ours: dt.datetime) -> Check:

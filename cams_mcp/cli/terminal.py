@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from types import FrameType
 
-import anyio.to_thread
+import anyio
 import click
 
 from cams_mcp import __version__
@@ -16,6 +21,14 @@ NOT_CONFIRMED = 3
 
 CALLED_OFF = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+PROMPT = "Send it? [y/N]: "
+ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+LOOK_SECONDS = 0.05
+"""Between two looks for typed characters. Nothing blocks on the terminal, so a time-out or a signal ends the wait."""
+
+CLOSED = "\x04"
+"""Stands for the end of what can be typed: Ctrl-D, or the terminal was closed."""
 
 
 def terminal_caller(
@@ -35,14 +48,108 @@ def terminal_caller(
     async def ask(text: str) -> Reply:
         before()
         click.echo(text, err=True)
-        try:
-            yes = await anyio.to_thread.run_sync(
-                lambda: click.confirm("Send it?", default=False, err=True), abandon_on_cancel=True
-            )
-        except click.Abort:
+        yes = await _ask_yes_or_no()
+        if yes is None:
             return Reply("cancel")
         after()
         return Reply("accept", {"confirm": True}) if yes else Reply("decline")
 
-    interactive = asks and sys.stdin.isatty()
+    # A question that goes into a file is not seen.
+    interactive = asks and sys.stdin.isatty() and sys.stderr.isatty()
     return Caller(client=f"{client} {__version__}", ask=ask if interactive else None, ask_channel="terminal")
+
+
+async def _ask_yes_or_no() -> bool | None:
+    """The answer; None if the person or the system ended the question without one."""
+    with _signals_noticed() as stopped:
+        while True:
+            # What was typed before the question is no answer to it.
+            _discard_typed()
+            click.echo(PROMPT, nl=False, err=True)
+            line = ""
+            try:
+                line = await _read_line(stopped)
+            finally:
+                if not line.endswith("\n"):
+                    with contextlib.suppress(OSError):  # the terminal may be gone
+                        click.echo(err=True)
+            if not line.endswith("\n"):
+                return None
+            answer = ANSWERS.get(line.strip().lower())
+            if answer is not None:
+                return answer
+            click.echo("Please answer y or n.", err=True)
+
+
+async def _read_line(stopped: threading.Event) -> str:
+    """A line with its end; without, if typing ended before one."""
+    line = ""
+    while not stopped.is_set():
+        for char in _typed():
+            if char == CLOSED:
+                return ""
+            line = line[:-1] if char == "\b" else line + char
+            if char == "\n":
+                return line
+        await anyio.sleep(LOOK_SECONDS)
+    return ""
+
+
+@contextlib.contextmanager
+def _signals_noticed() -> Generator[threading.Event]:
+    """An event that is set when the system asks the process to end, so that the end of the question is recorded."""
+    stopped = threading.Event()
+    known = [getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        known = []
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    # A signal that is ignored, as under nohup, stays ignored.
+    usual = {each: signal.getsignal(each) for each in known if signal.getsignal(each) != signal.SIG_IGN}
+    try:
+        for each in usual:
+            signal.signal(each, notice)
+        yield stopped
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _discard_typed() -> None:
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+
+    def _typed() -> str:
+        """What was typed since the last look."""
+        typed = ""
+        while msvcrt.kbhit():
+            char = msvcrt.getwche()
+            if char == "\x03":
+                raise KeyboardInterrupt
+            if char == "\r":
+                msvcrt.putwch("\n")
+            typed += {"\r": "\n", "\x1a": CLOSED}.get(char, char)
+        return typed
+
+else:
+    import select
+    import termios
+
+    def _discard_typed() -> None:
+        with contextlib.suppress(termios.error, OSError):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+    def _typed() -> str:
+        """What was typed since the last look, whole lines in the terminal's usual mode."""
+        descriptor = sys.stdin.fileno()
+        try:
+            if not select.select([descriptor], [], [], 0)[0]:
+                return ""
+            return os.read(descriptor, 4096).decode(errors="replace") or CLOSED
+        except OSError:
+            return CLOSED

@@ -22,10 +22,13 @@ from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Caller, Preview
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Response
+from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 from cams_mcp.upload.folders import open_anywhere
 from cams_mcp.upload.requests import UploadAudienceFileResponse
 from cams_mcp.upload.service import CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE, Uploads
+
+LONGEST_VALUE = 4096
 
 STOPPED = 4
 """Exit status: some people were sent, or may have been, and the rest was not."""
@@ -77,7 +80,7 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
         click.echo("\nCalled off. `cams-mcp uploads` tells what was sent; --resume goes on.", err=True)
         os._exit(CALLED_OFF)
     if invalid.count:
-        click.echo(f"{invalid.count:,} invalid rows are listed in {report}.", err=True)
+        click.echo(f"{invalid.count:,} invalid rows are listed in {printable(str(report), LONGEST_VALUE)}.", err=True)
     raise SystemExit(_show(outcome))
 
 
@@ -88,7 +91,7 @@ def _show(outcome: Response | Preview) -> int:
         click.echo("Use --yes in unattended pipelines.", err=True)
         return NOT_CONFIRMED
     for name, value in outcome.result().items():
-        click.echo(f"{name:24} {value}")
+        click.echo(f"{name:24} {printable(str(value), LONGEST_VALUE)}")
     if isinstance(outcome, UploadAudienceFileResponse) and outcome.state != "done":
         return STOPPED if outcome.sent or outcome.may_have_been_sent else 1
     return 0

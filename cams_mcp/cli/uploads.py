@@ -14,6 +14,9 @@ from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 from cams_mcp.store import Job
 
+LONGEST_PART = 300
+WIDTHS = (0, 0, 7, 0, 0, 0, 0)
+
 
 @click.command("uploads")
 @with_options(
@@ -53,9 +56,11 @@ def _line(job: Job) -> str:
     parts = [
         job.id,
         facts["created"],
-        f"{job.state:7}",
+        job.state,
         f"{job.sent:,} of {job.total:,} sent{doubt}",
-        f"audience {printable(str(facts['audience']))}",
-        printable(job.path, 200),
+        f"audience {facts['audience']}",
+        job.path,
     ]
-    return "  ".join([*parts, *([printable(job.reason, 300)] if job.reason else [])])
+    parts += [job.reason] if job.reason else []
+    # Others chose some of it: it must not break the line or hide in it.
+    return "  ".join(f"{printable(part, LONGEST_PART):{width}}" for part, width in zip(parts, WIDTHS, strict=False))

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 
 from cams_mcp.access import SCOPES
 from cams_mcp.http.health import Health
+from cams_mcp.http.messages import ReadMessages
 from cams_mcp.http.requests import REQUEST_ID_HEADER, KnownHosts, RequestIds
-from cams_mcp.http.scopes import RequireScopes
+from cams_mcp.http.scopes import RequireScopes, RequireToken
 from cams_mcp.http.settings import MCP_PATH, HttpSettings
 
 _URL = TypeAdapter(AnyHttpUrl)
@@ -78,10 +79,14 @@ def http_app(
         token_verifier=verifier,
         custom_starlette_routes=routes,
     )
-    if verifier is not None:
-        # Innermost: after the SDK's authentication.
-        scopes = Middleware(RequireScopes, writing=writing, metadata_url=metadata_url, max_body=settings.max_body)
-        app.user_middleware.append(scopes)
+    # Innermost, after the SDK's authentication: nobody's message is read before their token.
+    read = Middleware(ReadMessages, max_body=settings.max_body)
+    if verifier is None:
+        app.user_middleware.append(read)
+    else:
+        token = Middleware(RequireToken, metadata_url=metadata_url)
+        scopes = Middleware(RequireScopes, writing=writing, metadata_url=metadata_url)
+        app.user_middleware += [token, read, scopes]
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -17,7 +17,10 @@ from cams_mcp.logs import request_id
 
 REQUEST_ID_HEADER = "x-request-id"
 
-_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_SANE_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+"""An id has a letter: a phone number has none."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +35,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        number = given if _SANE_ID.fullmatch(given) and not given.isdigit() else uuid4().hex
+        number = given if _SANE_ID.fullmatch(given) else uuid4().hex
         request_id.set(number)
         began = time.monotonic()
 
@@ -41,9 +44,8 @@ class RequestIds:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = number
                 if scope["path"] == MCP_PATH:
                     took = (time.monotonic() - began) * 1000
-                    logger.info(
-                        "%s %s: HTTP %d, first byte after %.0f ms", scope["method"], MCP_PATH, message["status"], took
-                    )
+                    method = scope["method"] if scope["method"] in _METHODS else "(unknown method)"
+                    logger.info("%s %s: HTTP %d, first byte after %.0f ms", method, MCP_PATH, message["status"], took)
             await send(message)
 
         await self._app(scope, receive, send_with_id)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 import anyio
-import anyio.to_thread
 
 from cams_mcp.access import LOCAL
 from cams_mcp.auth import JwtVerifier, current_access
@@ -24,6 +23,7 @@ from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server import Tools, create_server, tools_that_write
 from cams_mcp.settings import LazyToolbox, Settings
+from cams_mcp.threads import in_thread
 
 HIDDEN = "Only requests to loopback are answered: name other hosts with --allowed-host."
 
@@ -47,7 +47,7 @@ async def run_http(
     store = settings.store()
     checks: dict[str, Check] = {"credentials": settings.credentials()}
     if writing:
-        checks["store"] = partial(anyio.to_thread.run_sync, partial(store.digest, "ready"))
+        checks["store"] = partial(in_thread, partial(store.digest, "ready"))
     if isinstance(verifier, JwtVerifier):
         checks["keys"] = verifier.check
     try:

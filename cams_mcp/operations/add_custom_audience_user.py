@@ -4,29 +4,39 @@ import re
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
 
-from cams_mcp.models import NESTED, LookUp, Operation, Required, Response, Strict, WriteRequest
+from cams_mcp.fields import BOUNDED, NESTED, Id, wrong
+from cams_mcp.models import LookUp, Operation, Request, Response, Strict
 from cams_mcp.operations.audience_question import describe, person
 from cams_mcp.operations.people import list_digest, person_hash
+from cams_mcp.redaction import FILLERS
 
 MAX_USERS = 10_000
 """Users per call ("You can include up to 10,000 user records in each API call")."""
 
-EMAIL = re.compile(r"[^\s@,;<>()]+@[^\s@,;<>()]+\.[^\s@,;<>().]+")
+LONGEST_EMAIL = 254
+"""RFC 5321's limit of a path."""
+
+LONGEST_PHONE = 64
+"""With every separator that people write."""
+
+_PART = rf"\s@,;<>(){FILLERS}"
+EMAIL = re.compile(rf"[^{_PART}]+@[^{_PART}]+\.[^{_PART}.]+")
 _PHONE_SEPARATORS = re.compile(r"[\s().\-/]")
 _PHONE_DIGITS = re.compile(r"\+?[0-9]{7,15}")
 
 
 def _check_email(value: str) -> str:
-    if len(value) > 254 or not EMAIL.fullmatch(value.strip()):  # noqa: PLR2004 - RFC 5321's limit of a path
-        raise PydanticCustomError("email", "must be an e-mail address like name@example.com (or leave it out)")
+    address = value.strip()
+    # No mailbox has invisible characters, and half a surrogate pair cannot even be sent.
+    if len(value) > LONGEST_EMAIL or not (address.isprintable() and EMAIL.fullmatch(address)):
+        raise wrong("must be an e-mail address like name@example.com (or leave it out)")
     return value
 
 
 def _check_phone(value: str) -> str:
-    if not _PHONE_DIGITS.fullmatch(_PHONE_SEPARATORS.sub("", value)):
-        raise PydanticCustomError("phone", "must be 7 to 15 digits with the country code (or leave it out)")
+    if len(value) > LONGEST_PHONE or not _PHONE_DIGITS.fullmatch(_PHONE_SEPARATORS.sub("", value)):
+        raise wrong("must be 7 to 15 digits with the country code (or leave it out)")
     return value
 
 
@@ -41,18 +51,18 @@ class AudienceUser(Strict):
     @model_validator(mode="after")
     def _has_either(self) -> Self:
         if self.email is None and self.phone is None:
-            raise PydanticCustomError("user", "needs an email, a phone, or both")
+            raise wrong("needs an email, a phone, or both")
         return self
 
 
 def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list[AudienceUser] | None:
     # A flag that is wrong itself is not in the data; it has its own error.
     if users is None and info.data.get("batch_last_flag", True) is not True:
-        raise PydanticCustomError("users", "is required (it may be left out only with batch_last_flag true)")
+        raise wrong("is required (it may be left out only with batch_last_flag true)")
     return users
 
 
-class AddCustomAudienceUserRequest(WriteRequest):
+class AddCustomAudienceUserRequest(Request):
     """Add people to a custom audience: hands their e-mails and phones to Meta for matching. Cannot be undone. Call \
 only when the user asked for it, with the user's own list. Nothing is sent until the user confirms: a dialog appears, \
 or you get a preview and a confirmation_token: show the preview, and call again only after their yes. Meta discards \
@@ -60,11 +70,11 @@ uploads with under 100 matches; matching takes up to a day."""
 
     in_body: ClassVar[frozenset[str]] = frozenset({"Users"})
 
-    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    ad_account_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    custom_audience_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches.")] = None
+    cust_space_id: Annotated[Id, Field(description="From list_instance.")]
+    page_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches."), BOUNDED] = None
     batch_last_flag: Annotated[bool | None, Field(description="True on the last batch.")] = None
     users: Annotated[
         Annotated[list[AudienceUser], Field(min_length=1, max_length=MAX_USERS)] | None,
@@ -95,6 +105,9 @@ uploads with under 100 matches; matching takes up to a day."""
 
     def contents(self) -> int:
         return list_digest({person_hash(*person(user)) for user in self.users or []})
+
+    def part_of(self) -> int:
+        return 0
 
     async def described(self, look_up: LookUp) -> list[str]:
         return await describe(self, look_up)

@@ -1,20 +1,25 @@
-"""What the person who confirms AddCustomAudienceUser reads: names looked up in CAMS, counts, samples, consequences."""
+"""What the person who confirms AddCustomAudienceUser reads: names looked up in CAMS, counts, samples, consequences.
+
+Every line is a sentence of ours. What comes from outside, from CAMS, an assistant or a file, stands inside of it, short
+and in quotation marks, or is a number; so whatever comes, the question says the same and stays under 2,000 characters.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from cams_mcp.errors import CamsMcpError, NotConfirmed, PermissionDenied
+from cams_mcp.fields import MOST
 from cams_mcp.models import LookUp
 from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE, CustomAudience
 from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
-from cams_mcp.redaction import mask_email, mask_phone, quoted
+from cams_mcp.redaction import mask_email, mask_phone, printable, quoted
 
 if TYPE_CHECKING:
     from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest, AudienceUser
@@ -24,6 +29,7 @@ MIN_MATCHED = 100
 
 LOOK_UP_SECONDS = 15.0
 MOST_INSTANCE_PAGES = 3
+MOST_EXAMPLES = 4
 
 Person = tuple[str, str]
 
@@ -137,10 +143,10 @@ async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
 
 def _target(request: Target, number: int, found: _Found) -> list[str]:
     audience = found.audience
-    name = quoted(audience.custom_audience_name) if audience and audience.custom_audience_name else None
-    size = f", {audience.token_total:,} tokens now" if audience and audience.token_total is not None else ""
+    name = printable(audience.custom_audience_name or "") if audience else ""
+    size = f", {_amount(audience.token_total)} tokens now" if audience and audience.token_total is not None else ""
     lines = [
-        f"Add {_count(number)} to the Meta custom audience {name or quoted(request.custom_audience_id)}?",
+        f"Add {_count(number)} to the Meta custom audience {quoted(name or request.custom_audience_id)}?",
         f"Audience id {_id(request.custom_audience_id)}{size}.",
         (
             f"Ad account {_named(found.ad_account, request.ad_account_id)}, page {_id(request.page_id)}, "
@@ -160,14 +166,18 @@ def _people(request: AddCustomAudienceUserRequest) -> list[str]:
     again = len(users) - len({person(user) for user in users})
     twice = f"{again:,} listed twice or more" if again else "none listed twice"
     lines = [f"{len(emails):,} with e-mail, {len(phones):,} with phone, {twice}."]
-    samples = [*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])]
-    if samples:
-        lines.append(f"For example {', '.join(samples)}.")
+    lines += examples([*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])])
     if request.estimated_num_total is not None:
         lines.append(f"The whole upload is said to have {_count(request.estimated_num_total)}.")
     if request.batch_last_flag:
         lines.append("This is the last batch of the upload.")
     return lines
+
+
+def examples(masked: Sequence[str]) -> list[str]:
+    """The line that shows some masked addresses, if there are any."""
+    shown = [f"{'e-mail' if '@' in address else 'phone'} {quoted(address)}" for address in masked[:MOST_EXAMPLES]]
+    return [f"For example {', '.join(shown)}."] if shown else []
 
 
 def consequences(people: int) -> list[str]:
@@ -181,13 +191,18 @@ def consequences(people: int) -> list[str]:
 
 
 def _named(name: str | None, identifier: str) -> str:
-    return f"{quoted(name)} ({_id(identifier)})" if name else _id(identifier)
+    return f"{quoted(name)} (id {_id(identifier)})" if name and printable(name) else _id(identifier)
 
 
 def _id(identifier: str) -> str:
-    """An id as it is if it looks like one, else quoted: ids come from the assistant."""
-    return identifier if re.fullmatch(r"[\w.:-]{1,64}", identifier, re.ASCII) else quoted(identifier)
+    """A number as it is, anything else quoted: ids come from the assistant, and words could be read as ours."""
+    return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else quoted(identifier)
+
+
+def _amount(number: int) -> str:
+    """A number of any length from outside, short."""
+    return f"{number:,}" if abs(number) <= MOST else f"over {MOST:,}"
 
 
 def _count(number: int) -> str:
-    return f"{number:,} {'person' if number == 1 else 'people'}"
+    return f"{_amount(number)} {'person' if number == 1 else 'people'}"

@@ -4,19 +4,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Required, Rows, Tolerant
+from cams_mcp.fields import Id, Text
+from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Rows, Tolerant
 
 
 class ListCustomAudienceRequest(Request):
     """List the Meta custom audiences of a Messenger page, with ids and sizes. token_total is the size in tokens, \
 not people; times are as CAMS gives them."""
 
-    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="Messenger Page ID; ask if unknown.")]
-    ad_account_id: Annotated[str | None, Field(description="Only this ad account.")] = None
-    token_type: Annotated[str | None, Field(description="Filter, e.g. custom.")] = None
-    custom_audience_name: Annotated[str | None, Field(description="Filter by name.")] = None
-    custom_audience_id: Annotated[str | None, Field(description="Only this one.")] = None
+    cust_space_id: Annotated[Id, Field(description="From list_instance.")]
+    page_id: Annotated[Id, Field(description="Messenger Page ID; ask if unknown.")]
+    ad_account_id: Annotated[Id | None, Field(description="Only this ad account.")] = None
+    token_type: Annotated[Text | None, Field(description="Filter, e.g. custom.")] = None
+    custom_audience_name: Annotated[Text | None, Field(description="Filter by name.")] = None
+    custom_audience_id: Annotated[Id | None, Field(description="Only this one.")] = None
     page: PageArgument = Page()
 
 

@@ -1,19 +1,23 @@
 """ListInstance, as documented on its page of the CAMS API reference; BindId and IsBind are in the official SDK only."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AliasChoices, Field
-from pydantic_core import PydanticCustomError
 
-from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Operation, Request, Rows, Tolerant, one_of
+from cams_mcp.fields import BOUNDED, Id, Text, one_of, wrong
+from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Operation, Request, Rows, Tolerant
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 
 
 def _check_time(value: str) -> str:
     try:
-        datetime.strptime(value, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - only the form is checked, no zone is documented
+        # strptime alone takes digits of any script, and any white space.
+        datetime.strptime(value if _TIME.fullmatch(value) else "", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - the form only
     except ValueError:
-        raise PydanticCustomError("time", "must look like 2026-01-31 00:00:00") from None
+        raise wrong("must look like 2026-01-31 00:00:00") from None
     return value
 
 
@@ -26,18 +30,18 @@ its rows give the cust_space_id of the other tools (direct customers: the instan
         one_of("whatsapp", "messenger", "instagram", "viber"),
         Field(description="whatsapp, messenger, instagram or viber."),
     ] = None
-    instance_name: Annotated[str | None, Field(description="Filter by name.")] = None
-    instance_id: Annotated[str | None, Field(description="Only this one.")] = None
+    instance_name: Annotated[Text | None, Field(description="Filter by name.")] = None
+    instance_id: Annotated[Id | None, Field(description="Only this one.")] = None
     submit_time: Annotated[
         Annotated[str, AfterValidator(_check_time)] | None,
         Field(description="Submission time, YYYY-MM-DD HH:MM:SS."),
     ] = None
-    resource_group_id: Annotated[str | None, Field(description="Only this group.")] = None
-    filter_str: Annotated[str | None, Field(description="Free text filter.")] = None
-    bind_id: Annotated[str | None, Field(description="Filter by bound id.")] = None
+    resource_group_id: Annotated[Id | None, Field(description="Only this group.")] = None
+    filter_str: Annotated[Text | None, Field(description="Free text filter.")] = None
+    bind_id: Annotated[Id | None, Field(description="Filter by bound id.")] = None
     is_bind: Annotated[bool | None, Field(description="Only bound, or only unbound.")] = None
-    page_size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page.")] = DEFAULT_PAGE_SIZE
-    page_index: Annotated[int, Field(ge=1, description="Page number.")] = 1
+    page_size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    page_index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
 class Instance(Tolerant):

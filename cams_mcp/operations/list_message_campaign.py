@@ -4,19 +4,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Required, Rows, Tolerant
+from cams_mcp.fields import Id, Text
+from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Rows, Tolerant
 
 
 class ListMessageCampaignRequest(Request):
     """List the marketing message campaigns of a Messenger page with status and budget \
 (daily or lifetime; CAMS does not say its currency unit)."""
 
-    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="Messenger Page ID; ask if unknown.")]
-    ad_account_id: Annotated[str | None, Field(description="Only this ad account.")] = None
-    status: Annotated[str | None, Field(description="Status, e.g. AVAILABLE.")] = None
-    campaign_name: Annotated[str | None, Field(description="Filter by name.")] = None
-    campaign_id: Annotated[str | None, Field(description="Only this one.")] = None
+    cust_space_id: Annotated[Id, Field(description="From list_instance.")]
+    page_id: Annotated[Id, Field(description="Messenger Page ID; ask if unknown.")]
+    ad_account_id: Annotated[Id | None, Field(description="Only this ad account.")] = None
+    status: Annotated[Text | None, Field(description="Status, e.g. AVAILABLE.")] = None
+    campaign_name: Annotated[Text | None, Field(description="Filter by name.")] = None
+    campaign_id: Annotated[Id | None, Field(description="Only this one.")] = None
     page: PageArgument = Page()
 
 

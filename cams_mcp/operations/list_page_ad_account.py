@@ -4,14 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cams_mcp.models import Operation, Request, Required, Response, Rows, Tolerant
+from cams_mcp.fields import Id
+from cams_mcp.models import Operation, Request, Response, Rows, Tolerant
 
 
 class ListPageAdAccountRequest(Request):
     """List the ad accounts of a Messenger page."""
 
-    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="Messenger Page ID.")]
+    cust_space_id: Annotated[Id, Field(description="From list_instance.")]
+    page_id: Annotated[Id, Field(description="Messenger Page ID.")]
 
 
 class PageAdAccount(Tolerant):

@@ -10,7 +10,7 @@ from cams_mcp.store.address import SQLITE, check_store_url
 from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import FILE_NAME
 from cams_mcp.store.journal import Job, Journal
-from cams_mcp.store.records import Earlier, Event, Write
+from cams_mcp.store.records import Earlier, Event, Standing, Write, doubtful
 from cams_mcp.store.sqlite import Store
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "Job",
     "Journal",
     "Outcome",
+    "Standing",
     "Store",
     "Write",
     "check_store_url",
+    "doubtful",
     "open_store",
 ]
 

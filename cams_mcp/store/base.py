@@ -5,6 +5,9 @@ store. How a step is made whole is the concern of `Store` (SQLite) and `RedisSto
 
 Approvals are kept as hashes of their tokens. The ledger and the trail hold ids, counts and salted digests, never an
 address.
+
+Each method that begins something first records the end of what nobody else can end any more: of approvals that expired,
+and of writes whose process was killed before it recorded their outcome.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cams_mcp.confirmation import Channel
@@ -22,9 +25,12 @@ from cams_mcp.redaction import scrub
 from cams_mcp.store.journal import Journal
 from cams_mcp.store.records import (
     DAY_SECONDS,
+    ENDED,
+    RESUME_SECONDS,
     Approval,
     Earlier,
     Event,
+    Standing,
     Write,
     audit_entry,
     held,
@@ -34,53 +40,9 @@ from cams_mcp.store.records import (
     shown_id,
     token_hash,
 )
+from cams_mcp.store.step import Step
 
 T = TypeVar("T")
-
-
-class Step(ABC):
-    """What is kept, as one step reads and changes it.
-
-    Args:
-        salt: of the digests.
-        now: seconds since 1970, UTC.
-    """
-
-    def __init__(self, salt: bytes, now: float) -> None:
-        self.salt = salt
-        self.now = now
-
-    @abstractmethod
-    def put_approval(self, key: str, approval: Approval) -> None:
-        """Keep an approval; forget those that expired or come from the future."""
-
-    @abstractmethod
-    def take_approval(self, key: str) -> Approval | None:
-        """Remove an approval; gives what it was."""
-
-    @abstractmethod
-    def last_write(self, list_digest: str) -> int:
-        """The number of the last write of a list that was or may have been applied; 0 if there is none."""
-
-    @abstractmethod
-    def last_write_since(self, list_digest: str, since: float) -> Earlier | None:
-        """The same, if it was begun after a time."""
-
-    @abstractmethod
-    def users_since(self, audience: str, since: float) -> int:
-        """How many users went or may have gone to an audience after a time."""
-
-    @abstractmethod
-    def enter(self, list_digest: str, audience: str, users: int) -> int:
-        """Enter a write whose outcome is unknown; gives its number, higher than those before."""
-
-    @abstractmethod
-    def finish(self, number: int, outcome: Outcome, request_id: str | None) -> None:
-        """Enter how a write ended."""
-
-    @abstractmethod
-    def append(self, event: Event, entry: Mapping[str, Any]) -> None:
-        """Add to the audit trail."""
 
 
 class BaseStore(ABC):
@@ -88,17 +50,23 @@ class BaseStore(ABC):
 
     Attributes:
         journal: of upload jobs.
+        renew_seconds: how often `renew` must be called while a write is in flight; None for never.
     """
 
     journal: Journal
+    renew_seconds: float | None = None
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections; the next use opens them again."""
+        """Release files and connections; the next use opens them again."""
 
     @abstractmethod
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
         """The audit trail from a time (seconds since 1970) on, oldest first."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Show other processes that this one is alive."""
 
     @abstractmethod
     def _run(self, work: Callable[[Step], T]) -> T:
@@ -112,15 +80,25 @@ class BaseStore(ABC):
         """A salted SHA-256 of JSON values, in hexadecimal: equal parts, equal digest, in this store only."""
         return salted(self._run(lambda step: step.salt), json.dumps(parts, sort_keys=True))
 
-    def issue(self, write: Write, channel: Channel, seconds: float) -> str:
-        """Open an approval that is good once, for so long; returns its token. Records that the person is asked."""
+    def issue(self, write: Write, channel: Channel, seconds: float, *, replaces: str | None = None) -> str:
+        """Open an approval that can be spent once within `seconds`; returns its token. Records the question.
+
+        Args:
+            replaces: the token of an approval for the same question, which ends here.
+        """
         token = secrets.token_urlsafe(24)
+        self._run(record_ends)
 
         def work(step: Step) -> None:
-            seen = step.last_write(write.list_digest)
-            approval = Approval(write.binding, channel, step.now, step.now + seconds, seen)
-            step.put_approval(token_hash(token), approval)
-            _append(step, "asked", write, channel)
+            replaced = step.take_approval(token_hash(replaces)) if replaces is not None else None
+            if replaced is not None:
+                step.append("expired", {**replaced.entry, "reason": "the question is asked again"})
+            entry = audit_entry(step.salt, write, channel)
+            seen = step.last_write(write.digests)
+            step.put_approval(
+                token_hash(token), Approval(write.binding, channel, step.now, step.now + seconds, seen, entry)
+            )
+            step.append("asked", entry)
 
         self._run(work)
         return token
@@ -133,6 +111,7 @@ class BaseStore(ABC):
         *,
         users_per_day: int | None = None,
         hold_seconds: float = 0.0,
+        standing: Standing | None = None,
     ) -> int:
         """In one step: use up an approval, check the limits, and enter the write as one whose outcome is unknown.
 
@@ -141,8 +120,9 @@ class BaseStore(ABC):
         Args:
             channel: how the approval must have come.
             token: the approval's; None only where nobody is asked at all.
-            users_per_day: how many users may go to the audience in 24 hours.
+            users_per_day: how many users may be sent to the audience in 24 hours.
             hold_seconds: without a token, a repetition of the same list within this time is refused.
+            standing: what the write resumes, if it is the rest of an upload.
 
         Returns:
             The write's number in the ledger, for `finish`.
@@ -150,72 +130,87 @@ class BaseStore(ABC):
         Raises:
             NotConfirmed: unknown, spent, expired or foreign approval, or over a limit. The approval is gone anyway.
         """
+        self._prepare(write, standing)
 
         def work(step: Step) -> int | NotConfirmed:
+            problem = None
             if token is not None:
                 problem = _spend(step, write, channel, token)
-            else:
-                earlier = _earlier(step, write.list_digest, hold_seconds)
-                problem = held(earlier) if earlier is not None else None
-            problem = problem or over_limit(write, _users_of_the_day(step, write.audience), users_per_day)
-            if problem is not None:
-                _append(step, "blocked", write, channel, reason=problem.message)
-                return problem
-            number = step.enter(write.list_digest, shown_id(step.salt, write.audience), write.users)
-            _append(step, "approved", write, channel)
-            return number
+            elif (earlier := _earlier(step, write, hold_seconds, standing)) is not None:
+                problem = held(earlier)
+            return problem or _enter(step, write, channel, "approved", users_per_day)
 
-        outcome = self._run(work)
+        return self._blocked_or_number(work, write, channel)
+
+    def resume(self, write: Write, standing: Standing, *, users_per_day: int | None = None) -> int | None:
+        """In one step: enter the rest of an upload under the approval that it has, if that is still good.
+
+        Returns:
+            The write's number in the ledger; None if a person must approve it again, because the approval is older
+            than `RESUME_SECONDS` or the same people were sent since.
+
+        Raises:
+            NotConfirmed: over the limit.
+        """
+        self._prepare(write, standing)
+
+        def work(step: Step) -> int | NotConfirmed | None:
+            is_fresh = 0 <= step.now - standing.approved < RESUME_SECONDS
+            if not is_fresh or step.last_write(write.digests) > standing.write:
+                return None
+            return _enter(step, write, "resumed", "resumed", users_per_day)
+
+        return self._blocked_or_number(work, write, "resumed")
+
+    def _blocked_or_number(self, work: Callable[[Step], T | NotConfirmed], write: Write, channel: Channel) -> T:
+        def recorded(step: Step) -> T | NotConfirmed:
+            outcome = work(step)
+            if isinstance(outcome, NotConfirmed):
+                _append(step, "blocked", write, channel, reason=outcome.message)
+            return outcome
+
+        outcome = self._run(recorded)
         if isinstance(outcome, NotConfirmed):
             raise outcome
         return outcome
 
-    def check_limit(self, write: Write, users_per_day: int | None) -> None:
+    def check_limit(self, write: Write, users_per_day: int | None, standing: Standing | None = None) -> None:
         """Raise NotConfirmed if the day's limit forbids the write already now."""
-        problem = self._run(lambda step: over_limit(write, _users_of_the_day(step, write.audience), users_per_day))
+        self._prepare(write, standing)
+        problem = self._run(lambda step: _over_limit(step, write, users_per_day))
         if problem is not None:
             raise problem
 
+    def _prepare(self, write: Write, standing: Standing | None) -> None:
+        # Steps of their own: in Redis a step does not see its own changes.
+        self._run(record_ends)
+        if standing is not None:
+            # What the upload's last run certainly did not send does not count.
+            self._run(lambda step: step.release(standing.write, write.users - standing.doubtful))
+
     def finish(
-        self, number: int, write: Write, channel: Channel, outcome: Outcome, request_id: str | None, reason: str | None
+        self,
+        number: int,
+        write: Write,
+        channel: Channel,
+        outcome: Outcome,
+        request_id: str | None,
+        reason: str | None,
+        users: int | None = None,
     ) -> None:
-        """Enter how a write ended."""
+        """Enter how a write ended; `users` is how many were or may have been sent, if not all."""
         event: Event = "failed" if outcome == "refused" else outcome
         reason = scrub(reason) if reason else None
 
         def work(step: Step) -> None:
             shown = shown_id(step.salt, request_id) if request_id else None
-            step.finish(number, outcome, shown)
+            step.finish(number, outcome, shown, users)
             _append(step, event, write, channel, request_id=shown, reason=reason)
 
         self._run(work)
 
-    def resume(self, number: int, write: Write, *, counted: bool, users_per_day: int | None = None) -> None:
-        """In one step: check the day's limit if the write does not count in it yet, and enter it as unknown again.
-
-        Args:
-            counted: whether some of it was or may have been applied, so that the ledger counts it already.
-
-        Raises:
-            NotConfirmed: over the limit.
-        """
-
-        def work(step: Step) -> NotConfirmed | None:
-            used = _users_of_the_day(step, write.audience)
-            problem = None if counted else over_limit(write, used, users_per_day)
-            if problem is None:
-                step.finish(number, "unknown", None)
-                _append(step, "resumed", write, "resumed")
-            else:
-                _append(step, "blocked", write, "resumed", reason=problem.message)
-            return problem
-
-        problem = self._run(work)
-        if problem is not None:
-            raise problem
-
     def decline(self, write: Write, channel: Channel, token: str, reason: str) -> None:
-        """Withdraw an approval: the person said no, or cannot say yes any more."""
+        """Withdraw an approval: the person said no, or can no longer say yes."""
 
         def work(step: Step) -> None:
             step.take_approval(token_hash(token))
@@ -227,24 +222,48 @@ class BaseStore(ABC):
         """Add an entry to the audit trail."""
         self._run(lambda step: _append(step, event, write, channel, reason=reason))
 
-    def earlier(self, list_digest: str, seconds: float) -> Earlier | None:
-        """The last write of this list in the last `seconds` that was or may have been applied."""
-        return self._run(lambda step: _earlier(step, list_digest, seconds))
+    def earlier(self, write: Write, seconds: float, standing: Standing | None = None) -> Earlier | None:
+        """The last write of the same list that was or may have been applied in the last `seconds`.
+
+        For the rest of an upload: the last one since the upload stopped, however long ago.
+        """
+        return self._run(lambda step: _earlier(step, write, seconds, standing))
+
+
+def record_ends(step: Step) -> None:
+    """Record the end of what nobody else can end any more."""
+    for entry in step.take_expired():
+        step.append("expired", entry)
+    for entry in step.take_abandoned():
+        step.append("unknown", {**entry, "reason": ENDED})
 
 
 def _spend(step: Step, write: Write, channel: Channel, token: str) -> NotConfirmed | None:
     approval = step.take_approval(token_hash(token))
     if approval is None:
         return no_approval()
-    return approval.problem(write, channel, step.now, step.last_write(write.list_digest))
+    return approval.problem(write, channel, step.now, step.last_write(write.digests))
 
 
-def _earlier(step: Step, list_digest: str, seconds: float) -> Earlier | None:
-    return step.last_write_since(list_digest, step.now - seconds)
+def _enter(step: Step, write: Write, channel: Channel, event: Event, users_per_day: int | None) -> int | NotConfirmed:
+    problem = _over_limit(step, write, users_per_day)
+    if problem is not None:
+        return problem
+    entry = audit_entry(step.salt, write, channel)
+    number = step.enter(write, shown_id(step.salt, write.audience), entry)
+    step.append(event, entry)
+    return number
 
 
-def _users_of_the_day(step: Step, audience: str) -> int:
-    return step.users_since(shown_id(step.salt, audience), step.now - DAY_SECONDS)
+def _over_limit(step: Step, write: Write, users_per_day: int | None) -> NotConfirmed | None:
+    audience = shown_id(step.salt, write.audience)
+    return over_limit(write, step.users_since(audience, step.now - DAY_SECONDS), users_per_day)
+
+
+def _earlier(step: Step, write: Write, seconds: float, standing: Standing | None) -> Earlier | None:
+    if standing is not None:
+        return step.earlier(write.digests, 0.0, standing.write)
+    return step.earlier(write.digests, step.now - seconds, 0)
 
 
 def _append(

@@ -1,8 +1,13 @@
-"""One SQLite file for all processes of a user: nobody else can read it, it is opened at first use and used in steps."""
+"""One SQLite file for all processes of a user: nobody else can read it, it is opened at first use and used in steps.
+
+The file keeps a rollback journal, not a write-ahead log. A log would make a step cheaper by half a millisecond, but
+holds what was committed beside the file: if the log disappears under a running server, one process goes on with the
+deleted log while the next one finds the approvals unspent. With a journal, a committed step is in the file itself, and
+between steps the file is all there is.
+"""
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 import threading
@@ -10,14 +15,15 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from cams_mcp.errors import StoreError
+from cams_mcp.patience import busy, seconds_until, step_deadline
+from cams_mcp.store.files import FILE_NAME, cannot_be_kept, identity, make_private_file
 
-FILE_NAME = "cams-mcp.sqlite3"
-BUSY_SECONDS = 10.0
-RETRY_SECONDS = 0.02
+__all__ = ["FILE_NAME", "Database"]
 
-_CREATING = threading.Lock()
+RETRY_SECONDS = 0.003
+"""SQLite's own way of waiting tries ever more rarely: whoever waits longest is overtaken by everybody else."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (salt BLOB NOT NULL);
@@ -27,7 +33,8 @@ CREATE TABLE IF NOT EXISTS approvals (
     channel TEXT NOT NULL,
     issued REAL NOT NULL,
     expires REAL NOT NULL,
-    seen_write INTEGER NOT NULL
+    seen_write INTEGER NOT NULL,
+    entry TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE IF NOT EXISTS writes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,9 +43,14 @@ CREATE TABLE IF NOT EXISTS writes (
     users INTEGER NOT NULL,
     started REAL NOT NULL,
     outcome TEXT NOT NULL,
-    request_id TEXT
+    request_id TEXT,
+    part_digest TEXT NOT NULL DEFAULT '',
+    owner TEXT NOT NULL DEFAULT '',
+    entry TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS writes_by_list ON writes (list_digest);
+CREATE INDEX IF NOT EXISTS writes_by_part ON writes (part_digest) WHERE part_digest != '';
+CREATE INDEX IF NOT EXISTS writes_open ON writes (id) WHERE entry != '';
 CREATE INDEX IF NOT EXISTS writes_by_audience ON writes (audience, started);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY,
@@ -50,7 +62,8 @@ CREATE TABLE IF NOT EXISTS uploads (
     write INTEGER NOT NULL,
     state TEXT NOT NULL,
     reason TEXT NOT NULL,
-    owner TEXT NOT NULL
+    owner TEXT NOT NULL,
+    approved REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS batches (
     upload TEXT NOT NULL REFERENCES uploads (id),
@@ -73,8 +86,24 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 
 
+_ADDED = {
+    "approvals": {"entry": "TEXT NOT NULL DEFAULT '{}'"},
+    "writes": {
+        "part_digest": "TEXT NOT NULL DEFAULT ''",
+        "owner": "TEXT NOT NULL DEFAULT ''",
+        "entry": "TEXT NOT NULL DEFAULT ''",
+    },
+    "uploads": {"approved": "REAL NOT NULL DEFAULT 0"},
+}
+"""Columns that a file made by cams-mcp 0.1.0 does not have."""
+
+
 class Database:
     """Safe for several threads and several processes.
+
+    Every step makes sure that it works on the record that this object knows: the same file, with the last entry of the
+    audit trail that it saw still in place. If somebody replaced the record, its open approvals are deleted, because
+    they may have been spent in the record that was there before.
 
     Args:
         directory: where the file lives; made with mode 0700, the file with 0600. None keeps everything in memory.
@@ -89,18 +118,17 @@ class Database:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._last_entry: tuple[Any, ...] | None = None
 
     def close(self) -> None:
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._disconnect()
 
     @property
     def is_missing(self) -> bool:
         """Whether there is no file yet."""
         with suppress(OSError):  # a transaction meets it again and tells
-            return self._directory is not None and self._stamp() is None
+            return self._directory is not None and identity(self._directory) is None
         return False
 
     @contextmanager
@@ -108,94 +136,148 @@ class Database:
         """One step, whole or not at all, one at a time over all processes.
 
         Raises:
-            StoreError: the database cannot be opened, read or written.
+            StoreError: the database cannot be opened, read or written, or not before the step's deadline.
         """
-        with self._lock:
+        deadline = step_deadline()
+        if not self._lock.acquire(timeout=seconds_until(deadline)):
+            raise busy()
+        try:
+            database = self._begin(deadline)
             try:
-                database = self._connection = self._current() or self._open()
-                database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield database
-                    database.execute("COMMIT")
-                except BaseException:
-                    # Some errors, a full disk for one, roll back by themselves.
-                    if database.in_transaction:
-                        database.execute("ROLLBACK")
-                    raise
-            except (sqlite3.Error, OSError) as error:
-                raise StoreError(
-                    f"The record of approvals and writes cannot be kept ({error}); no write goes out without it.",
-                    hint="Make the state directory writable or choose another with --state-dir. Reading goes on.",
-                ) from error
+                yield database
+                last_entry = _last_entry(database)
+                database.execute("COMMIT")
+            except BaseException:
+                # Some errors, a full disk for one, roll back by themselves.
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+            self._check_kept()
+            self._last_entry = last_entry
+        except (sqlite3.Error, OSError) as error:
+            if _is_busy(error):
+                raise busy() from error
+            if self._directory is not None:
+                self._disconnect()  # the next step opens the file again, whatever became of it
+            # The text of an OSError has the path of the state directory.
+            problem = error.strerror or type(error).__name__ if isinstance(error, OSError) else error
+            raise cannot_be_kept(problem, "Make the state directory writable") from error
+        finally:
+            self._lock.release()
 
-    def _current(self) -> sqlite3.Connection | None:
-        """The open database, unless its file was taken away: what is written into that, nobody would ever see."""
-        if self._connection is not None and self._directory is not None and self._stamp() != self._file:
+    def _begin(self, deadline: float) -> sqlite3.Connection:
+        """Start a transaction in the file that is there now."""
+        while True:
+            if self._connection is not None and not self._is_in_place():
+                self._disconnect()
+            database = self._connection = self._connection or self._open(deadline)
+            # Forget the pages read so far. SQLite checks a counter in the file to see whether they are still good, but
+            # a file that was overwritten from outside can have the same count and other contents.
+            database.execute("PRAGMA shrink_memory")
+            _begin_exclusive(database, deadline)
+            # Looked at again under the lock, because the file may have been replaced during the wait for it.
+            if self._directory is None or (
+                self._is_in_place() and _keeps_no_log(database) and self._continues(database)
+            ):
+                return database
+            self._disconnect()
+            if not seconds_until(deadline):
+                raise busy()
+
+    def _check_kept(self) -> None:
+        """Raise StoreError if the step was committed to a file that is not there any more: nobody would see it."""
+        if not self._is_in_place():
+            raise cannot_be_kept("its file was moved, deleted or replaced during the step", "Call again,")
+
+    def _is_in_place(self) -> bool:
+        return self._directory is None or identity(self._directory) == self._file
+
+    def _continues(self, database: sqlite3.Connection) -> bool:
+        """Whether the trail goes on from where this object left it: entries are never changed or deleted."""
+        last = self._last_entry
+        return last is None or database.execute("SELECT * FROM audit WHERE id = ?", last[:1]).fetchone() == last
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
-        return self._connection
 
-    def _stamp(self) -> tuple[int, int] | None:
-        """Which file is there now; None if there is none or none can be."""
-        assert self._directory is not None
+    def _open(self, deadline: float) -> sqlite3.Connection:
+        path = make_private_file(self._directory) if self._directory is not None else ":memory:"
+        found = identity(self._directory) if self._directory is not None else None
+        database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            found = (self._directory / FILE_NAME).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_dev, found.st_ino
-
-    def _open(self) -> sqlite3.Connection:
-        path = ":memory:"
-        if self._directory is not None:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = str(self._directory / FILE_NAME)
-            _create(path)
-        database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
+            _keep_no_log(database, deadline)
+            # EXTRA also syncs the directory once the journal is deleted: a journal that comes back after a power
+            # failure would undo the step.
+            database.execute("PRAGMA synchronous = EXTRA")
+            _begin_exclusive(database, deadline)
             self.salt = _prepare(database)
-            self._file = self._stamp() if self._directory is not None else None
+            if self._file not in (None, found) or not self._continues(database):
+                database.execute("DELETE FROM approvals")
+                self._last_entry = None
+            database.execute("COMMIT")
+            # If another file took this one's place in between, `_begin` notices it.
+            self._file = found
         except BaseException:
             database.close()
             raise
         return database
 
 
-def _create(path: str) -> None:
-    """Make the file before SQLite does, so that nobody else can ever read it; its side files get the same mode.
-
-    Never opens one that exists: closing it again would drop the locks that SQLite holds on it in this process.
-    """
-    with _CREATING, suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
 def _prepare(database: sqlite3.Connection) -> bytes:
-    """Set up a connection, and the tables if they are not there yet; returns the salt."""
-    _write_ahead(database)
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("BEGIN IMMEDIATE")
+    """Make the tables that are not there yet; returns the salt."""
+    _add_columns(database)
     for statement in _statements(_SCHEMA):
         database.execute(statement)
     row = database.execute("SELECT salt FROM secret").fetchone()
     salt: bytes = row[0] if row else secrets.token_bytes(32)
     if row is None:
         database.execute("INSERT INTO secret VALUES (?)", (salt,))
-    database.execute("COMMIT")
     return salt
 
 
-def _write_ahead(database: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging. While another process does the same, SQLite does not wait but fails."""
-    give_up = time.monotonic() + BUSY_SECONDS
+def _add_columns(database: sqlite3.Connection) -> None:
+    for table, columns in _ADDED.items():
+        present = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+        for column, kind in columns.items():
+            if present and column not in present:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+
+def _begin_exclusive(database: sqlite3.Connection, deadline: float) -> None:
+    # Not IMMEDIATE: a reader outside of cams-mcp would then make COMMIT wait.
+    _retry("BEGIN EXCLUSIVE", database, deadline)
+
+
+def _keep_no_log(database: sqlite3.Connection, deadline: float) -> None:
+    _retry("PRAGMA journal_mode = DELETE", database, deadline)
+
+
+def _keeps_no_log(database: sqlite3.Connection) -> bool:
+    """False once another program, an older cams-mcp for one, switched the file to write-ahead logging."""
+    return database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def _retry(statement: str, database: sqlite3.Connection, deadline: float) -> None:
+    """Execute a statement as soon as other processes let it."""
     while True:
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(statement)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+            if not _is_busy(error) or not seconds_until(deadline):
                 raise
             time.sleep(RETRY_SECONDS)
         else:
             return
+
+
+def _last_entry(database: sqlite3.Connection) -> tuple[Any, ...] | None:
+    return database.execute("SELECT * FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _statements(script: str) -> list[str]:

@@ -36,7 +36,8 @@ class Job:
         arguments: what it was called with, to read the file the same way again.
         binding: digest of who uploads which people to which audience, as the guard knows it.
         total: how many people in all.
-        write: its number in the ledger.
+        write: the number of its last run in the ledger.
+        approved: when a person approved it last, seconds since 1970, UTC.
         batches: in order of their people.
     """
 
@@ -47,6 +48,7 @@ class Job:
     binding: str
     total: int
     write: int
+    approved: float
     state: JobState
     reason: str
     batches: tuple[Batch, ...]
@@ -71,9 +73,9 @@ class Job:
         """How many people are known to be applied, and of how many after them it is not known."""
         return self.sent, self.ambiguous.users if self.ambiguous else 0
 
-    def is_at(self, position: tuple[int, int] | None) -> bool:
+    def is_at(self, position: tuple[int, int]) -> bool:
         """Whether what is left to send is still what it was at this position."""
-        return position is None or (self.state != "done" and self.position == position)
+        return self.state != "done" and self.position == position
 
 
 _AMBIGUOUS = ("sending", "unknown")
@@ -87,14 +89,16 @@ class Journal(ABC):
         """Enter a new job; returns its id and its owner's key."""
 
     @abstractmethod
-    def take(self, job: str, position: tuple[int, int] | None = None) -> str:
-        """Take a job over; returns the new owner's key. Whoever ran it stops before its next batch.
+    def take(self, job: str, position: tuple[int, int], write: int, *, approved: bool) -> str:
+        """Take a job over; returns the new owner's key. The process that ran it stops before its next batch.
 
         Args:
-            position: what `Job.position` was when it was decided what to send next; None takes it wherever it is.
+            position: what `Job.position` was when the rest to send was decided on.
+            write: the number of this run in the ledger.
+            approved: whether a person approved this run.
 
         Raises:
-            NotConfirmed: it has gone on since then, or is complete.
+            NotConfirmed: the job has progressed since then, is complete, or is gone.
         """
 
     @abstractmethod
@@ -106,12 +110,8 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def after(self, job: str, first: int, state: BatchState, request_id: str | None, owner: str | None = None) -> None:
-        """Enter how a batch ended.
-
-        Args:
-            owner: enter it only if the job is still this one's: another owner may have cut another batch there.
-        """
+    def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
+        """Enter how a batch ended, if the job is still this owner's: another one may have cut another batch there."""
 
     @abstractmethod
     def end(self, job: str, owner: str, state: JobState, reason: str) -> None:
@@ -126,10 +126,10 @@ class Journal(ABC):
         """A job, if there is one of this id."""
 
 
-def gone_on() -> NotConfirmed:
+def progressed() -> NotConfirmed:
     return NotConfirmed(
-        "Nothing more was sent: this upload went on meanwhile, in another process.",
-        hint="See `cams-mcp uploads`; resume again if it stopped.",
+        "Nothing more was sent: another process resumed this upload in the meantime.",
+        hint="See `cams-mcp uploads`; resume it again if it stopped.",
     )
 
 

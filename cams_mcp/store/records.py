@@ -14,10 +14,15 @@ from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Outcome
 
-Event = Literal["asked", "approved", "declined", "blocked", "resumed", "sent", "failed", "unknown"]
-"""What the audit trail records. "blocked" is a limit's no, "failed" CAMS's, "resumed" an upload that goes on."""
+Event = Literal["asked", "approved", "declined", "expired", "blocked", "resumed", "sent", "failed", "unknown"]
+"""What the audit trail records: "blocked" by a limit, "failed" because CAMS refused it, "resumed" for an upload."""
 
 DAY_SECONDS = 86_400.0
+RESUME_SECONDS = DAY_SECONDS
+"""How long an approved upload that stopped may be resumed without another approval."""
+
+ENDED = "the process ended before it recorded the outcome"
+"""The reason in the trail for a write whose process was killed."""
 
 _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
@@ -28,7 +33,8 @@ class Write:
 
     Attributes:
         binding: digest of exactly what may be sent, by whom, to where.
-        list_digest: digest of the audience and its list of people, whatever their order; empty without people.
+        list_digest: digest of the audience and its list of people, in any order; empty without people.
+        part_digest: for the rest of an upload, the same digest of the people that are left; else empty.
         target: the ids, by argument.
         counts: how many users, e-mails, phones, duplicates.
     """
@@ -41,10 +47,33 @@ class Write:
     audience: str
     target: Mapping[str, str]
     counts: Mapping[str, int]
+    part_digest: str = ""
 
     @property
     def users(self) -> int:
         return self.counts["users"]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The lists this write is compared by with other writes."""
+        return tuple(digest for digest in (self.list_digest, self.part_digest) if digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The approval that an upload got before it stopped.
+
+    Attributes:
+        binding: digest of what was approved.
+        write: number in the ledger of the upload's last run; what was sent after it makes the approval void.
+        approved: when a person approved it, seconds since 1970, UTC.
+        doubtful: how many people were in a batch whose outcome is unknown; sending them again takes another approval.
+    """
+
+    binding: str
+    write: int
+    approved: float
+    doubtful: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +86,10 @@ class Earlier:
     def __str__(self) -> str:
         when = dt.datetime.fromtimestamp(self.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
         if self.outcome == "sent":
-            return f"this very list went to this audience already, on {when}."
+            return f"the same list was already sent to this audience on {when}."
         return (
-            f"this very list was sent to this audience on {when}, and whether it arrived is unknown. "
-            "Compare the audience's token_total with what it was before."
+            f"the same list was sent to this audience on {when}, and whether CAMS applied it is unknown. "
+            "Compare the audience's token_total with its value before that."
         )
 
 
@@ -71,6 +100,7 @@ class Approval:
     Attributes:
         issued, expires: seconds since 1970, UTC.
         seen_write: the number of the last write of the same list when the person was asked.
+        entry: the audit entry of the question, for the record of its expiry.
     """
 
     binding: str
@@ -78,6 +108,7 @@ class Approval:
     issued: float
     expires: float
     seen_write: int
+    entry: Mapping[str, Any]
 
     def problem(self, write: Write, channel: Channel, now: float, last_write: int) -> NotConfirmed | None:
         """Why this approval does not let `write` out, if so."""
@@ -91,24 +122,35 @@ class Approval:
             )
         if last_write > self.seen_write:
             return NotConfirmed(
-                "Nothing was sent: since the question was put, this very list went out to this audience another way.",
-                hint="Call again without confirmation_token; the new preview or question tells when.",
+                "Nothing was sent: the same list was sent to this audience after this question was asked.",
+                hint="Call again without confirmation_token; the new preview or question says when.",
             )
         return None
 
 
 def no_approval() -> NotConfirmed:
     return NotConfirmed(
-        "Nothing was sent: the confirmation is unknown, already used, or older than ten minutes.",
+        "Nothing was sent: the confirmation is unknown, already used, or expired. A preview expires after ten minutes, "
+        "a question after --ask-timeout.",
         hint="Call again without confirmation_token to get a new preview or question.",
     )
 
 
 def held(earlier: Earlier) -> NotConfirmed:
-    """Where nobody is asked, a repetition is refused."""
+    """The error for a repetition where nobody is asked."""
     return NotConfirmed(
         f"Nothing was sent: {earlier} With --confirm off nobody can be asked whether to repeat it.",
         hint="Leave it, or have the operator lower --hold-hours.",
+    )
+
+
+def doubtful(users: int) -> NotConfirmed:
+    """The error for a resume that would repeat people where nobody is asked."""
+    return NotConfirmed(
+        f"Nothing was sent: this upload stopped at a batch whose outcome is unknown, and resuming it would send "
+        f"{users:,} people of whom some may have been sent. With --confirm off nobody can be asked.",
+        hint="Compare the audience's token_total with its value before. To send them again, resume without --yes and "
+        "without --confirm off, so that a person can approve it.",
     )
 
 
@@ -125,11 +167,11 @@ def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirm
 
 def token_hash(token: str) -> str:
     """How a token is kept, so that nobody who reads the store can spend it."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def salted(salt: bytes, text: str) -> str:
-    return hmac.new(salt, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def shown_id(salt: bytes, text: str) -> str:
@@ -138,7 +180,7 @@ def shown_id(salt: bytes, text: str) -> str:
 
 
 def audit_entry(
-    salt: bytes, write: Write, channel: Channel, request_id: str | None, reason: str | None
+    salt: bytes, write: Write, channel: Channel, request_id: str | None = None, reason: str | None = None
 ) -> dict[str, Any]:
     """What the audit trail holds of a write."""
     entry: dict[str, Any] = {

@@ -1,12 +1,15 @@
 """Approvals, the ledger of writes and the audit trail, in Redis, for several hosts.
 
-All keys begin with `cams-mcp:`. Approvals go away by themselves (EXPIRE); the ledger is kept for longer than any
-repetition is looked for. The audit trail is a stream (XADD): nothing here changes or deletes an entry, but Redis itself
-does not forbid it to others, as the triggers of the SQLite store do. Give this server a Redis user of its own.
+All keys begin with `cams-mcp:`. An approval that expired is removed by the next step, which records its end. The ledger
+expires long after any repetition is looked for. The audit trail is a stream (XADD): nothing here changes or deletes an
+entry, but Redis itself does not forbid it to others, as the triggers of the SQLite store do. Give this server a Redis
+user of its own.
 
     approval:HASH               an approval, as JSON; approvals:issued and approvals:expires index them
     writes                      the number of the last write
     write:NUMBER                a write, as a hash
+    open                        numbers of the writes whose outcome was not recorded yet
+    running:OWNER               expires unless the process of this name renews it
     list:DIGEST                 numbers of the writes of a list that were or may have been applied
     audience:ID                 NUMBER:USERS of those to an audience, by time
     audit                       the trail
@@ -15,18 +18,22 @@ does not forbid it to others, as the triggers of the SQLite store do. Give this 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cams_mcp.models import Outcome
-from cams_mcp.store.base import BaseStore, Step
-from cams_mcp.store.records import Approval, Earlier, Event
+from cams_mcp.store.base import BaseStore, record_ends
+from cams_mcp.store.records import Approval, Earlier, Event, Write
 from cams_mcp.store.redis_database import RedisDatabase, Transaction
 from cams_mcp.store.redis_journal import RedisJournal
+from cams_mcp.store.step import Entry, Step
 
 KEEP_SECONDS = 400 * 86_400
 """The ledger is asked for a year at the most (--hold-hours)."""
+
+ALIVE_SECONDS = 12.0
+"""How long a process counts as alive after it said so."""
 
 PAGE = 1000
 
@@ -41,19 +48,30 @@ class RedisStore(BaseStore):
         now: seconds since 1970, UTC; without it Redis's own clock, so that the clocks of hosts may differ.
     """
 
+    renew_seconds = ALIVE_SECONDS / 4
+
     def __init__(self, url: str, now: Callable[[], float] | None = None) -> None:
         self._database = RedisDatabase(url, now)
+        self._name = secrets.token_hex(8)
         self.journal = RedisJournal(self._database)
 
     def close(self) -> None:
         self._database.close()
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
+        self._run(record_ends)
         found = self._database.run(lambda transaction: list(_entries(transaction)))
         return [entry for entry in found if entry["time"] >= since]
 
+    def renew(self) -> None:
+        self._database.run(lambda transaction: _be_alive(transaction, self._name))
+
     def _run(self, work: Callable[[Step], T]) -> T:
-        return self._database.run(lambda transaction: work(_RedisStep(transaction)))
+        return self._database.run(lambda transaction: work(_RedisStep(transaction, self._name)))
+
+
+def _be_alive(transaction: Transaction, name: str) -> None:
+    transaction.write("SET", f"running:{name}", 1, "PX", round(ALIVE_SECONDS * 1000))
 
 
 def _entries(transaction: Transaction) -> Iterator[dict[str, Any]]:
@@ -66,21 +84,14 @@ def _entries(transaction: Transaction) -> Iterator[dict[str, Any]]:
 
 
 class _RedisStep(Step):
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, name: str) -> None:
         super().__init__(transaction.salt, transaction.now)
         self._in = transaction
+        self._name = name
 
     def put_approval(self, key: str, approval: Approval) -> None:
-        old = self._in.peek("ZRANGEBYSCORE", "approvals:expires", "-inf", self.now)
-        later = self._in.peek("ZRANGEBYSCORE", "approvals:issued", f"({self.now!r}", "+inf", "WITHSCORES")
-        # Some of these were issued since this step began.
-        time = self._in.time()
-        early = [name for name, issued in zip(later[::2], later[1::2], strict=True) if float(issued) > time]
-        for dead in {*old, *early}:
-            self._forget(dead)
         row = (approval.binding, approval.channel, approval.issued, approval.expires, approval.seen_write)
-        milliseconds = max(1, math.ceil((approval.expires - self.now) * 1000))
-        self._in.write("SET", f"approval:{key}", json.dumps(row), "PX", milliseconds)
+        self._in.write("SET", f"approval:{key}", json.dumps((*row, approval.entry)))
         self._in.write("ZADD", "approvals:issued", approval.issued, key)
         self._in.write("ZADD", "approvals:expires", approval.expires, key)
 
@@ -89,21 +100,31 @@ class _RedisStep(Step):
         if row is None:
             return None
         self._forget(key)
-        return Approval(*json.loads(row))
+        return _approval(row)
+
+    def take_expired(self) -> list[Entry]:
+        late = self._in.peek("ZRANGEBYSCORE", "approvals:expires", "-inf", self.now)
+        issued = self._in.peek("ZRANGEBYSCORE", "approvals:issued", f"({self.now!r}", "+inf", "WITHSCORES")
+        # Some of these were issued since this step began.
+        time = self._in.time() if issued else 0.0
+        early = [name for name, when in zip(issued[::2], issued[1::2], strict=True) if float(when) > time]
+        taken = [self.take_approval(key) for key in dict.fromkeys([*late, *early])]
+        return [approval.entry for approval in taken if approval is not None]
 
     def _forget(self, key: str) -> None:
         self._in.write("DEL", f"approval:{key}")
         self._in.write("ZREM", "approvals:issued", key)
         self._in.write("ZREM", "approvals:expires", key)
 
-    def last_write(self, list_digest: str) -> int:
-        found = self._in.read("ZREVRANGE", f"list:{list_digest}", 0, 0)
-        return int(found[0]) if found else 0
+    def last_write(self, digests: Sequence[str]) -> int:
+        last = [self._in.read("ZREVRANGE", f"list:{digest}", 0, 0) for digest in digests]
+        return max((int(found[0]) for found in last if found), default=0)
 
-    def last_write_since(self, list_digest: str, since: float) -> Earlier | None:
-        for number in self._in.read("ZREVRANGE", f"list:{list_digest}", 0, -1):
+    def earlier(self, digests: Sequence[str], since: float, after: int) -> Earlier | None:
+        found = {int(number) for digest in digests for number in self._in.read("ZREVRANGE", f"list:{digest}", 0, -1)}
+        for number in sorted(found, reverse=True):
             started, outcome = self._in.peek("HMGET", f"write:{number}", "started", "outcome")
-            if started is not None and float(started) > since:
+            if number > after and started is not None and float(started) > since:
                 return Earlier(float(started), outcome)
         return None
 
@@ -111,39 +132,84 @@ class _RedisStep(Step):
         found = self._in.read("ZRANGEBYSCORE", f"audience:{audience}", f"({since!r}", "+inf")
         return sum(int(member.partition(":")[2]) for member in found)
 
-    def enter(self, list_digest: str, audience: str, users: int) -> int:
+    def enter(self, write: Write, audience: str, entry: Entry) -> int:
         number = self._in.count("writes")
         row = {
-            "list": list_digest,
+            "list": write.list_digest,
+            "part": write.part_digest,
             "audience": audience,
-            "users": users,
+            "users": write.users,
             "started": repr(self.now),
             "outcome": "unknown",
+            "owner": self._name,
+            "entry": json.dumps(entry),
         }
         self._in.write("HSET", f"write:{number}", *(part for pair in row.items() for part in pair))
-        self._index(number, list_digest, audience, users, repr(self.now))
+        self._index(number, write.digests, audience, write.users, repr(self.now))
+        self._in.write("SADD", "open", number)
+        _be_alive(self._in, self._name)
         return number
 
-    def _index(self, number: int, list_digest: str, audience: str, users: int, started: str) -> None:
+    def _index(self, number: int, digests: Sequence[str], audience: str, users: int, started: str) -> None:
         indexes = {f"audience:{audience}": (started, f"{number}:{users}")}
-        indexes |= {f"list:{list_digest}": (str(number), str(number))} if list_digest else {}
+        indexes |= {f"list:{digest}": (str(number), str(number)) for digest in digests}
         for key, (score, member) in indexes.items():
             self._in.write("ZADD", key, score, member)
             self._in.write("EXPIRE", key, KEEP_SECONDS)
         self._in.write("EXPIRE", f"write:{number}", KEEP_SECONDS)
 
-    def finish(self, number: int, outcome: Outcome, request_id: str | None) -> None:
-        fields = ("list", "audience", "users", "started")
-        list_digest, audience, users, started = self._in.read("HMGET", f"write:{number}", *fields)
-        if started is None:
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
+        row = self._row(number)
+        if row is None:
             return
-        self._in.write("HSET", f"write:{number}", "outcome", outcome, "request_id", request_id or "")
+        changes = {"outcome": outcome, "request_id": request_id or "", "entry": ""}
+        if outcome != "unknown" or users is not None:
+            changes["owner"] = ""
+        self._change(number, row, row["users"] if users is None else str(users), changes)
+        self._in.write("SREM", "open", number)
         if outcome == "refused":
-            self._in.write("ZREM", f"list:{list_digest}", number)
-            self._in.write("ZREM", f"audience:{audience}", f"{number}:{users}")
-        else:
-            self._index(number, list_digest, audience, int(users), started)
+            for digest in _digests(row):
+                self._in.write("ZREM", f"list:{digest}", number)
+            counted = row["users"] if users is None else users
+            self._in.write("ZREM", f"audience:{row['audience']}", f"{number}:{counted}")
 
-    def append(self, event: Event, entry: Mapping[str, Any]) -> None:
+    def take_abandoned(self) -> list[Entry]:
+        entries: list[Entry] = []
+        for number in self._in.peek("SMEMBERS", "open"):
+            owner = self._in.peek("HGET", f"write:{number}", "owner")
+            if owner is not None and self._in.peek("EXISTS", f"running:{owner}"):
+                continue
+            row = self._row(number)
+            self._in.write("SREM", "open", number)
+            if row is not None and row["entry"]:
+                self._in.write("HSET", f"write:{number}", "entry", "")
+                entries.append(json.loads(row["entry"]))
+        return entries
+
+    def release(self, number: int, users: int) -> None:
+        row = self._row(number)
+        if row is not None and row.get("owner") and not row.get("entry"):
+            self._change(number, row, str(max(0, int(row["users"]) - users)), {"owner": ""})
+
+    def _row(self, number: int) -> dict[str, str] | None:
+        return self._in.read("HGETALL", f"write:{number}") or None
+
+    def _change(self, number: int, row: Mapping[str, str], users: str, changes: Mapping[str, str]) -> None:
+        """Change a write and how many users it counts in the index of its audience."""
+        changed = {**changes, "users": users}
+        self._in.write("HSET", f"write:{number}", *(part for pair in changed.items() for part in pair))
+        self._in.write("ZREM", f"audience:{row['audience']}", f"{number}:{row['users']}")
+        self._index(number, _digests(row), row["audience"], int(users), row["started"])
+
+    def append(self, event: Event, entry: Entry) -> None:
         text = json.dumps(entry, ensure_ascii=False)
         self._in.write("XADD", "audit", "*", "time", repr(self.now), "event", event, "entry", text)
+
+
+def _approval(row: str) -> Approval:
+    binding, channel, issued, expires, seen_write, *entry = json.loads(row)
+    return Approval(binding, channel, issued, expires, seen_write, entry[0] if entry else {})
+
+
+def _digests(row: Mapping[str, str]) -> list[str]:
+    return [digest for digest in (row["list"], row.get("part", "")) if digest]

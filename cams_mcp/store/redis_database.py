@@ -11,27 +11,53 @@ in its middle.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from redis import Redis
+from redis import Connection, Redis, SSLConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
-from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from cams_mcp.errors import StoreError
+from cams_mcp.patience import PATIENCE_SECONDS, busy, seconds_until, step_deadline, until
 
 PREFIX = "cams-mcp:"
-CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 3.0
-BUSY_SECONDS = 10.0
+CONNECT_SECONDS = 1.0
+
+LEAST_SECONDS = 0.001
+"""A socket with a timeout of 0 would not wait at all, and fail in another way than one that waited too long."""
 
 SALT = "salt"
 
 T = TypeVar("T")
+
+
+class _Punctual:
+    """A connection that waits until the step's deadline only, where redis-py would begin anew with each answer."""
+
+    _sock: Any
+
+    def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        self._set_timeout()
+        cast("Any", super()).send_packed_command(*arguments, **options)
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        self._set_timeout()
+        return cast("Any", super()).read_response(*arguments, **options)
+
+    def _set_timeout(self) -> None:
+        if self._sock is not None:
+            self._sock.settimeout(max(LEAST_SECONDS, seconds_until(step_deadline())))
+
+
+class _PlainConnection(_Punctual, Connection):
+    pass
+
+
+class _TlsConnection(_Punctual, SSLConnection):
+    pass
 
 
 class RedisDatabase:
@@ -49,8 +75,9 @@ class RedisDatabase:
         # Nothing is tried again on its own: of a step whose answer was lost, nobody knows whether it was made.
         self._client: Any = cast("Any", Redis).from_url(  # its types are incomplete
             url,
+            connection_class=_TlsConnection if parts.scheme == "rediss" else _PlainConnection,
             socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
+            socket_timeout=PATIENCE_SECONDS,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
             protocol=2,
@@ -63,32 +90,35 @@ class RedisDatabase:
         """One step. `work` is run again if another step came between.
 
         Raises:
-            StoreError: Redis does not answer, or not as it should.
+            StoreError: Redis does not answer in time, or not as it should, or other steps always came first.
         """
-        give_up = time.monotonic() + BUSY_SECONDS
+        deadline = step_deadline()
         try:
-            while True:
-                with self._client.pipeline(transaction=True) as pipe:
+            with until(deadline):
+                while True:
                     try:
-                        transaction = Transaction(pipe, self._now)
-                        result = work(transaction)
-                        transaction.commit()
+                        return self._try(work)
                     except WatchError as error:
                         # redis-py says the same when the connection breaks: then the step may have been made.
                         if isinstance(error.__context__, RedisError | OSError):
                             raise error.__context__ from None
-                        if time.monotonic() > give_up:
-                            raise RedisTimeout from None
-                    else:
-                        return result
+                        if not seconds_until(deadline):
+                            raise busy() from None
         except (RedisError, OSError) as error:
             # Its text may hold what was being written.
             raise StoreError(
                 f"The record of approvals and writes cannot be kept ({type(error).__name__} of Redis); "
                 "no write goes out without it.",
-                hint=f"Check that the Redis of --store answers at {self._place}. Reading goes on, and writing too as "
-                "soon as it does.",
+                hint=f"Check that the Redis of --store answers at {self._place}. Reads are not affected. Writes "
+                "work again as soon as it answers.",
             ) from None
+
+    def _try(self, work: Callable[[Transaction], T]) -> T:
+        with self._client.pipeline(transaction=True) as pipe:
+            transaction = Transaction(pipe, self._now)
+            result = work(transaction)
+            transaction.commit()
+            return result
 
 
 class Transaction:

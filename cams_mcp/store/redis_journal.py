@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from cams_mcp.store.journal import Batch, BatchState, Job, JobState, Journal, gone_on, taken_over
+from cams_mcp.store.journal import Batch, BatchState, Job, JobState, Journal, progressed, taken_over
 from cams_mcp.store.redis_database import RedisDatabase, Transaction
 
 
@@ -36,6 +36,7 @@ class RedisJournal(Journal):
                 "state": "running",
                 "reason": "",
                 "owner": owner,
+                "approved": repr(step.now),
             }
             step.write("HSET", f"upload:{job}", *(part for pair in row.items() for part in pair))
             step.write("ZADD", "uploads", step.now, job)
@@ -43,7 +44,7 @@ class RedisJournal(Journal):
         self._database.run(work)
         return job, owner
 
-    def take(self, job: str, position: tuple[int, int] | None = None) -> str:
+    def take(self, job: str, position: tuple[int, int], write: int, *, approved: bool) -> str:
         owner = secrets.token_hex(8)
 
         def work(step: Transaction) -> None:
@@ -51,10 +52,16 @@ class RedisJournal(Journal):
             step.read("EXISTS", f"batches:{job}")
             step.read("EXISTS", f"upload:{job}")
             found = _job(step, job)
-            if found is not None and not found.is_at(position):
-                raise gone_on()
-            if step.read("EXISTS", f"upload:{job}"):
-                step.write("HSET", f"upload:{job}", "owner", owner, "state", "running", "reason", "")
+            if found is None or not found.is_at(position):
+                raise progressed()
+            changes = {
+                "owner": owner,
+                "state": "running",
+                "reason": "",
+                "write": write,
+                "approved": repr(step.now if approved else found.approved),
+            }
+            step.write("HSET", f"upload:{job}", *(part for pair in changes.items() for part in pair))
 
         self._database.run(work)
         return owner
@@ -70,9 +77,9 @@ class RedisJournal(Journal):
 
         self._database.run(work)
 
-    def after(self, job: str, first: int, state: BatchState, request_id: str | None, owner: str | None = None) -> None:
+    def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
         def work(step: Transaction) -> None:
-            if owner is not None and step.read("HGET", f"upload:{job}", "owner") != owner:
+            if step.read("HGET", f"upload:{job}", "owner") != owner:
                 return
             old = step.read("HGET", f"batches:{job}", first)
             if old is not None:
@@ -112,6 +119,7 @@ def _job(step: Transaction, job: str) -> Job | None:
         binding=row["binding"],
         total=int(row["total"]),
         write=int(row["write"]),
+        approved=float(row.get("approved", 0)),
         state=row["state"],  # type: ignore[arg-type]
         reason=row["reason"],
         batches=tuple(Batch(*batch) for batch in batches),

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cams_mcp.models import Outcome
-from cams_mcp.store.base import BaseStore, Step
+from cams_mcp.store.base import BaseStore, record_ends
 from cams_mcp.store.database import Database
-from cams_mcp.store.records import Approval, Earlier, Event
+from cams_mcp.store.presence import Presence
+from cams_mcp.store.records import Approval, Earlier, Event, Write
 from cams_mcp.store.sqlite_journal import SqliteJournal
+from cams_mcp.store.step import Entry, Step
 
 T = TypeVar("T")
 
@@ -31,57 +33,77 @@ class Store(BaseStore):
 
     def __init__(self, directory: Path | None, now: Callable[[], float] = time.time) -> None:
         self._database = Database(directory)
+        self._presence = Presence(directory)
         self._now = now
         self.journal = SqliteJournal(self._database, now)
 
     def close(self) -> None:
         self._database.close()
+        self._presence.close()
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
         """The audit trail from a time (seconds since 1970) on, oldest first. Makes no file where there is none."""
         if self._database.is_missing:
             return []
         with self._database.transaction() as database:
+            record_ends(self._step(database))
             rows = database.execute(
                 "SELECT id, time, event, entry FROM audit WHERE time >= ? ORDER BY id", (since,)
             ).fetchall()
         return [{"id": row[0], "time": row[1], "event": row[2], **json.loads(row[3])} for row in rows]
 
+    def renew(self) -> None:
+        """Nothing to do: the system knows which processes are alive."""
+
     def _run(self, work: Callable[[Step], T]) -> T:
         with self._database.transaction() as database:
-            return work(_SqliteStep(database, self._database.salt, self._now()))
+            return work(self._step(database))
+
+    def _step(self, database: sqlite3.Connection) -> Step:
+        return _SqliteStep(database, self._presence, self._database.salt, self._now())
 
 
 class _SqliteStep(Step):
-    def __init__(self, database: sqlite3.Connection, salt: bytes, now: float) -> None:
+    def __init__(self, database: sqlite3.Connection, presence: Presence, salt: bytes, now: float) -> None:
         super().__init__(salt, now)
         self._execute = database.execute
+        self._presence = presence
 
     def put_approval(self, key: str, approval: Approval) -> None:
-        self._execute("DELETE FROM approvals WHERE expires <= ? OR issued > ?", (self.now, self.now))
-        row = (key, approval.binding, approval.channel, approval.issued, approval.expires, approval.seen_write)
-        self._execute("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (
+            *(key, approval.binding, approval.channel, approval.issued, approval.expires, approval.seen_write),
+            json.dumps(approval.entry),
+        )
+        self._execute("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def take_approval(self, key: str) -> Approval | None:
         row = self._execute(
-            "SELECT binding, channel, issued, expires, seen_write FROM approvals WHERE token_hash = ?", (key,)
+            "DELETE FROM approvals WHERE token_hash = ? RETURNING binding, channel, issued, expires, seen_write, entry",
+            (key,),
         ).fetchone()
-        self._execute("DELETE FROM approvals WHERE token_hash = ?", (key,))
-        return Approval(*row) if row else None
+        if row is None:
+            return None
+        *values, entry = row
+        return Approval(*values, entry=json.loads(entry))
 
-    def last_write(self, list_digest: str) -> int:
+    def take_expired(self) -> list[Entry]:
+        rows = self._execute(
+            "DELETE FROM approvals WHERE expires <= ? OR issued > ? RETURNING entry", (self.now, self.now)
+        ).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def last_write(self, digests: Sequence[str]) -> int:
         row = self._execute(
-            "SELECT coalesce(max(id), 0) FROM writes "
-            "WHERE list_digest = ? AND list_digest != '' AND outcome != 'refused'",
-            (list_digest,),
+            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",  # noqa: S608 - only question marks
+            (*digests, *digests),
         ).fetchone()
         return int(row[0])
 
-    def last_write_since(self, list_digest: str, since: float) -> Earlier | None:
+    def earlier(self, digests: Sequence[str], since: float, after: int) -> Earlier | None:
         row = self._execute(
-            "SELECT started, outcome FROM writes WHERE list_digest = ? AND list_digest != '' "
-            "AND outcome != 'refused' AND started > ? ORDER BY id DESC LIMIT 1",
-            (list_digest, since),
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} "  # noqa: S608 - only question marks
+            "AND started > ? AND id > ? ORDER BY id DESC LIMIT 1",
+            (*digests, *digests, since, after),
         ).fetchone()
         return Earlier(*row) if row else None
 
@@ -92,19 +114,46 @@ class _SqliteStep(Step):
         ).fetchone()
         return int(row[0])
 
-    def enter(self, list_digest: str, audience: str, users: int) -> int:
+    def enter(self, write: Write, audience: str, entry: Entry) -> int:
         cursor = self._execute(
-            "INSERT INTO writes (list_digest, audience, users, started, outcome) VALUES (?, ?, ?, ?, 'unknown')",
-            (list_digest, audience, users, self.now),
+            "INSERT INTO writes (list_digest, part_digest, audience, users, started, outcome, owner, entry) "
+            "VALUES (?, ?, ?, ?, ?, 'unknown', ?, ?)",
+            (
+                *(write.list_digest, write.part_digest, audience, write.users, self.now),
+                *(self._presence.name, json.dumps(entry)),
+            ),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def finish(self, number: int, outcome: Outcome, request_id: str | None) -> None:
-        self._execute("UPDATE writes SET outcome = ?, request_id = ? WHERE id = ?", (outcome, request_id, number))
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
+        self._execute(
+            "UPDATE writes SET outcome = ?, request_id = ?, users = coalesce(?, users), owner = iif(?, '', owner), "
+            "entry = '' WHERE id = ?",
+            (outcome, request_id, users, outcome != "unknown" or users is not None, number),
+        )
 
-    def append(self, event: Event, entry: Mapping[str, Any]) -> None:
+    def take_abandoned(self) -> list[Entry]:
+        rows = self._execute("SELECT id, owner, entry FROM writes WHERE entry != ''").fetchall()
+        abandoned = [row for row in rows if not self._presence.is_alive(row[1])]
+        for number, _, _ in abandoned:
+            self._execute("UPDATE writes SET entry = '' WHERE id = ?", (number,))
+        return [json.loads(entry) for _, _, entry in abandoned]
+
+    def release(self, number: int, users: int) -> None:
+        self._execute(
+            "UPDATE writes SET users = max(0, users - ?), owner = '' WHERE id = ? AND owner != '' AND entry = ''",
+            (users, number),
+        )
+
+    def append(self, event: Event, entry: Entry) -> None:
         self._execute(
             "INSERT INTO audit (time, event, entry) VALUES (?, ?, ?)",
             (self.now, event, json.dumps(entry, ensure_ascii=False)),
         )
+
+
+def _of_lists(digests: Sequence[str]) -> str:
+    """The condition for writes of these lists that were or may have been applied."""
+    marks = ", ".join("?" * len(digests))
+    return f"(list_digest IN ({marks}) OR part_digest IN ({marks})) AND outcome != 'refused'"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cams_mcp.store.database import Database
-from cams_mcp.store.journal import Batch, BatchState, Job, JobState, Journal, gone_on, taken_over
+from cams_mcp.store.journal import Batch, BatchState, Job, JobState, Journal, progressed, taken_over
 
 
 class SqliteJournal(Journal):
@@ -23,21 +23,27 @@ class SqliteJournal(Journal):
     def start(self, path: str, arguments: Mapping[str, Any], binding: str, total: int, write: int) -> tuple[str, str]:
         job, owner = secrets.token_hex(5), secrets.token_hex(8)
         with self._database.transaction() as database:
-            row = (job, self._now(), path, json.dumps(dict(arguments)), binding, total, write, owner)
+            now = self._now()
+            row = (job, now, path, json.dumps(dict(arguments)), binding, total, write, owner, now)
             database.execute(
-                "INSERT INTO uploads (id, created, path, arguments, binding, total, write, state, reason, owner) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', '', ?)",
+                "INSERT INTO uploads "
+                "(id, created, path, arguments, binding, total, write, state, reason, owner, approved) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', '', ?, ?)",
                 row,
             )
         return job, owner
 
-    def take(self, job: str, position: tuple[int, int] | None = None) -> str:
+    def take(self, job: str, position: tuple[int, int], write: int, *, approved: bool) -> str:
         owner = secrets.token_hex(8)
         with self._database.transaction() as database:
             found = self._find(database, job)
-            if found is not None and not found.is_at(position):
-                raise gone_on()
-            database.execute("UPDATE uploads SET owner = ?, state = 'running', reason = '' WHERE id = ?", (owner, job))
+            if found is None or not found.is_at(position):
+                raise progressed()
+            since = self._now() if approved else found.approved
+            database.execute(
+                "UPDATE uploads SET owner = ?, state = 'running', reason = '', write = ?, approved = ? WHERE id = ?",
+                (owner, write, since, job),
+            )
         return owner
 
     def before(self, job: str, owner: str, first: int, users: int) -> None:
@@ -48,12 +54,12 @@ class SqliteJournal(Journal):
             self._drop_from(database, job, first)
             database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, users))
 
-    def after(self, job: str, first: int, state: BatchState, request_id: str | None, owner: str | None = None) -> None:
+    def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
         with self._database.transaction() as database:
             database.execute(
                 "UPDATE batches SET state = ?, request_id = ? WHERE upload = ? AND first = ? "
-                "AND (? IS NULL OR EXISTS (SELECT 1 FROM uploads WHERE id = batches.upload AND owner = ?))",
-                (state, request_id, job, first, owner, owner),
+                "AND EXISTS (SELECT 1 FROM uploads WHERE id = batches.upload AND owner = ?)",
+                (state, request_id, job, first, owner),
             )
 
     def end(self, job: str, owner: str, state: JobState, reason: str) -> None:
@@ -81,7 +87,7 @@ class SqliteJournal(Journal):
         batches = database.execute(
             "SELECT first, users, state, request_id FROM batches WHERE upload = ? ORDER BY first", (row[0],)
         ).fetchall()
-        job, created, path, arguments, binding, total, write, state, reason = row
+        job, created, path, arguments, binding, total, write, approved, state, reason = row
         return Job(
             id=job,
             created=created,
@@ -90,6 +96,7 @@ class SqliteJournal(Journal):
             binding=binding,
             total=total,
             write=write,
+            approved=approved,
             state=state,
             reason=reason,
             batches=tuple(Batch(*batch) for batch in batches),
@@ -100,4 +107,4 @@ class SqliteJournal(Journal):
         database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
 
 
-_COLUMNS = "id, created, path, arguments, binding, total, write, state, reason"
+_COLUMNS = "id, created, path, arguments, binding, total, write, approved, state, reason"

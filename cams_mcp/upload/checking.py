@@ -146,7 +146,7 @@ def check_file(
 
 def _shown(header: str) -> str:
     """A column's name, for an assistant: on one line, short, in whole letters."""
-    return printable(header.encode("utf-8", "replace").decode(), LONGEST_NAME)
+    return printable(header, LONGEST_NAME)
 
 
 def _refused(checked: Checked) -> FileRefused:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from cams_mcp.models import LookUp, Outcome, Request, Required, Response
+from cams_mcp.fields import FilePath, Id, Text
+from cams_mcp.models import LookUp, Outcome, Request, Response
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.audience_question import consequences, describe_target
-from cams_mcp.redaction import quoted
+from cams_mcp.operations.audience_question import consequences, describe_target, examples
+from cams_mcp.redaction import quoted, readable
 from cams_mcp.signing import Encoded
 from cams_mcp.store import Job
 from cams_mcp.upload.checking import Checked, HowToRead
@@ -19,11 +20,11 @@ from cams_mcp.upload.spool import encode_batch
 class _FileRequest(Request):
     """What both tools need to read a file."""
 
-    path: Annotated[Required, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
-    email_column: Annotated[str | None, Field(description="Header or number of the e-mail column.")] = None
-    phone_column: Annotated[str | None, Field(description="Header or number of the phone column.")] = None
-    default_region: Annotated[str | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
-    suppression_path: Annotated[str | None, Field(description="File of people who opted out.")] = None
+    path: Annotated[FilePath, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
+    email_column: Annotated[Text | None, Field(description="Header or number of the e-mail column.")] = None
+    phone_column: Annotated[Text | None, Field(description="Header or number of the phone column.")] = None
+    default_region: Annotated[Text | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
+    suppression_path: Annotated[FilePath | None, Field(description="File of people who opted out.")] = None
 
     def how(self, *, refuse_invalid: bool = False) -> HowToRead:
         return HowToRead(self.email_column, self.phone_column, self.default_region, refuse_invalid)
@@ -37,7 +38,10 @@ duplicates, masked sample, calls needed. The server reads the file; you never do
 class CheckAudienceFileResponse(Response):
     """What the file holds."""
 
-    path: Annotated[str | None, Field(description="The file.")] = None
+    path: Annotated[
+        # A file's name may hold bytes that are no text.
+        Annotated[str, AfterValidator(readable)] | None, Field(description="The file.")
+    ] = None
     format: Annotated[str | None, Field(description="csv, tsv, jsonl or xlsx.")] = None
     encoding: Annotated[str | None, Field(description="Of the text.")] = None
     columns: Annotated[dict[str, str] | None, Field(description="Which columns were taken.")] = None
@@ -57,12 +61,12 @@ class UploadAudienceFileRequest(_FileRequest):
     """Upload a file of customers to a custom audience: hands them to Meta. Cannot be undone. One confirmation for the \
 whole file, asked for as by add_custom_audience_user. Check the file first. To go on after a stop, give resume."""
 
-    cust_space_id: Annotated[Required, Field(description="From list_instance.")]
-    page_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    ad_account_id: Annotated[Required, Field(description="From list_custom_audience.")]
-    custom_audience_id: Annotated[Required, Field(description="From list_custom_audience.")]
+    cust_space_id: Annotated[Id, Field(description="From list_instance.")]
+    page_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
+    custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
     on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse all.")] = "skip"
-    resume: Annotated[str | None, Field(description="Id of a stopped upload to go on with.")] = None
+    resume: Annotated[Id | None, Field(description="Id of a stopped upload to go on with.")] = None
 
     TARGET: ClassVar[tuple[str, ...]] = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
 
@@ -83,6 +87,16 @@ class UploadAudienceFileResponse(Response):
     skipped_rows: Annotated[int | None, Field(description="Invalid rows left out.")] = None
     reason: Annotated[str | None, Field(description="Why it stopped.")] = None
     next: Annotated[str | None, Field(description="How to go on.")] = None
+    _users_sent: int | None = PrivateAttr(None)
+
+    def counting(self, users: int) -> Self:
+        """Say how many people this run sent or may have sent; `sent` counts those of earlier runs too."""
+        self._users_sent = users
+        return self
+
+    @property
+    def users_sent(self) -> int | None:
+        return self._users_sent
 
     @property
     def status(self) -> str:
@@ -92,7 +106,7 @@ class UploadAudienceFileResponse(Response):
     def outcome(self) -> Outcome:
         if self.may_have_been_sent:
             return "unknown"
-        return "sent" if self.sent else "refused"
+        return "sent" if self.users_sent else "refused"
 
 
 class Batch(AddCustomAudienceUserRequest):
@@ -117,16 +131,16 @@ class FileWrite:
 
     def __init__(self, name: str, request: UploadAudienceFileRequest, checked: Checked, calls: int) -> None:
         self.name = name
-        self._request = request
+        self.request = request
         self._checked = checked
         self._calls = calls
 
     @property
     def audience(self) -> str:
-        return self._request.custom_audience_id
+        return self.request.custom_audience_id
 
     def target(self) -> dict[str, str]:
-        return self._request.target()
+        return self.request.target()
 
     def counts(self) -> dict[str, int]:
         checked = self._checked
@@ -142,6 +156,9 @@ class FileWrite:
     def contents(self) -> int:
         return self._checked.spool.digest
 
+    def part_of(self) -> int:
+        return 0
+
     def parameters(self) -> dict[str, str]:
         """What an approval binds: the target, the files' contents, and the people that come of them."""
         checked = self._checked
@@ -156,26 +173,31 @@ class FileWrite:
 
     async def described(self, look_up: LookUp, /) -> list[str]:
         checked, spool = self._checked, self._checked.spool
-        target = await describe_target(self._request, spool.kept, look_up)
+        target = await describe_target(self.request, spool.kept, look_up)
         gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
-        sample = f"For example {', '.join(checked.sample)}."
         invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
         return [
             *target,
-            f"From the file {quoted(self.name)}: {checked.rows:,} rows; {invalid}; {gone}.",
-            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone. {sample}",
+            f"From the file {quoted(self.name)} with {checked.rows:,} rows: {invalid}; {gone}.",
+            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone.",
+            *examples(checked.sample),
             f"They go in {self._calls:,} calls, one confirmation for all.",
             *consequences(spool.kept),
         ]
 
 
-class RepeatedBatch:
-    """A batch that may have been applied, to be sent again and the upload to go on with, as the guard sees it."""
+class RestOfUpload:
+    """The people of a stopped upload that are not known to be applied, as the guard sees them.
 
-    def __init__(self, write: FileWrite, job: Job) -> None:
+    Args:
+        digest: of these people.
+    """
+
+    def __init__(self, write: FileWrite, job: Job, digest: int) -> None:
         self._write = write
         self._job = job
-        self._first, self._users = job.position
+        self._digest = digest
+        self._sent, self._doubtful = job.position
 
     @property
     def audience(self) -> str:
@@ -185,22 +207,27 @@ class RepeatedBatch:
         return self._write.target()
 
     def counts(self) -> dict[str, int]:
-        return {"users": self._users}
+        return {"users": self._job.total - self._sent}
 
     def contents(self) -> int:
-        # Repeating is the point, and the question says it.
-        return 0
+        return self._digest
+
+    def part_of(self) -> int:
+        return self._write.contents()
 
     def parameters(self) -> dict[str, str]:
-        return self._write.parameters() | {"upload": self._job.id, "from": f"{self._first} {self._users}"}
+        return self._write.parameters() | {"upload": self._job.id, "from": f"{self._sent} {self._doubtful}"}
 
     async def described(self, look_up: LookUp, /) -> list[str]:
-        left = self._job.total - self._first - self._users
-        running = ["Careful: this upload may be running still, in another process."] * (self._job.state == "running")
-        return [
-            f"Send {self._users:,} people again and go on with the upload {self._job.id}?",
-            *running,
-            f"From the file {quoted(self._write.name)} to the Meta custom audience {quoted(self.audience)}.",
-            f"Whether these arrived is unknown. {self._first:,} before them did; {left:,} after them wait.",
-            "Meta counts a person once, however often they are sent. It cannot be undone.",
-        ]
+        users = self._job.total - self._sent
+        target = await describe_target(self._write.request, users, look_up)
+        running = ["Careful: another process may still be running this upload."] * (self._job.state == "running")
+        stopped = f"which stopped after {self._sent:,} of {self._job.total:,} people."
+        file = f"This resumes the upload {self._job.id} of the file {quoted(self._write.name)}, {stopped}"
+        lines = [*target, *running, file]
+        if self._doubtful:
+            lines.append(
+                f"Careful: {self._doubtful:,} of these {users:,} people may have been sent already; the outcome of "
+                "their batch is unknown. Meta counts a person once, however often they are sent."
+            )
+        return [*lines, *consequences(self._job.total)]

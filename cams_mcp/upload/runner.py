@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
@@ -17,7 +17,7 @@ from cams_mcp.operations.add_custom_audience_user import MAX_USERS
 from cams_mcp.policy import Service
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
-from cams_mcp.threads import in_thread
+from cams_mcp.threads import in_thread, patiently
 from cams_mcp.upload.checking import Checked
 from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
@@ -28,11 +28,11 @@ FIRST_WAIT, LONGEST_WAIT, MOST_WAITS = 5.0, 60.0, 30
 """Seconds between tries while CAMS throttles, and how often to wait for one batch."""
 
 NEXT_AFTER_STOP = (
-    "Tell the user how far it came and why it stopped. To go on, call again with the same arguments and resume set to "
-    "upload_id; people whose outcome is unknown are sent again only after another yes."
+    "Tell the user how far the upload got and why it stopped. To resume it, call again with the same arguments and "
+    "resume set to upload_id. People whose outcome is unknown are sent again only after another approval."
 )
 
-CUT_OFF = "the call was called off or cut off"
+CUT_OFF = "the call was cancelled or cut off"
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,10 @@ class Run:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     calls: int = 0
     doubtful: int = 0
+    start: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.first
 
     async def send_all(self) -> UploadAudienceFileResponse:
         """Send until the end or until something stops it. Never raises for what CAMS or the network do.
@@ -137,11 +141,11 @@ class Run:
         await in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
 
     async def _after(self, state: BatchState, request_id: str | None) -> None:
-        await in_thread(lambda: self.journal.after(self.upload, self.first, state, request_id, self.owner))
+        await patiently(lambda: self.journal.after(self.upload, self.owner, self.first, state, request_id))
 
     async def _end(self, state: JobState, reason: str) -> None:
         try:
-            await anyio.to_thread.run_sync(lambda: self.journal.end(self.upload, self.owner, state, reason))
+            await patiently(lambda: self.journal.end(self.upload, self.owner, state, reason))
         except StoreError:
             # The journal keeps it as "running"; the caller hears what was sent.
             logger.exception("the end (%s) of upload %s could not be recorded", state, self.upload)
@@ -168,4 +172,4 @@ class Run:
             skipped_rows=self.checked.invalid.total(),
             reason=reason or None,
             next=NEXT_AFTER_STOP if reason else None,
-        )
+        ).counting(self.first - self.start + self.doubtful)

@@ -12,21 +12,21 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from cams_mcp.confirmation import Answered, Caller, Preview, Question
+from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question
 from cams_mcp.errors import FileRefused, NotConfirmed
 from cams_mcp.guard import Guard
 from cams_mcp.models import Request, Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.audience_question import MIN_MATCHED
 from cams_mcp.policy import Service
-from cams_mcp.store import Job, Journal
+from cams_mcp.store import Job, Journal, Standing
 from cams_mcp.threads import in_thread
 from cams_mcp.upload.checking import Checked, HowToRead, check_file
 from cams_mcp.upload.requests import (
     CheckAudienceFileRequest,
     CheckAudienceFileResponse,
     FileWrite,
-    RepeatedBatch,
+    RestOfUpload,
     UploadAudienceFileRequest,
     UploadAudienceFileResponse,
 )
@@ -137,7 +137,7 @@ class Uploads:
                 raise FileRefused("nobody is left to send", hint="See check_audience_file for the reasons.")
             write = FileWrite(path.name, request, checked, await self._calls(checked))
 
-            async def first_run(binding: str, number: int) -> Response:
+            async def first_run(binding: str, number: int, channel: Channel) -> Response:
                 given = request.model_dump(by_alias=False, exclude_none=True, exclude={"resume"})
                 total = checked.spool.kept
                 name = str(path).encode("utf-8", "replace").decode()
@@ -161,22 +161,27 @@ class Uploads:
         token: str | None,
         answered: Answered | None,
     ) -> Response | Question | Preview:
-        """Go on from the first person not known to be applied; repeat a batch of unknown outcome only after a yes."""
+        """Send the people that are not known to be applied, under the approval of the whole upload if it is enough."""
+        sent, doubtful = job.position
+        standing = Standing(job.binding, job.write, job.approved, doubtful)
+        await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, standing)
+        digest = await anyio.to_thread.run_sync(checked.spool.digest_from, sent)
+        rest = RestOfUpload(write, job, digest)
 
-        async def further_run(binding: str, number: int) -> Response:
-            owner = await in_thread(lambda: self._journal.take(job.id, job.position))
-            response = await self._run(request, checked, caller, job.id, owner, job.sent)
-            if number != job.write:
-                await self._guard.settle(whole, job.write, response)
-            return response
+        async def further_run(binding: str, number: int, channel: Channel) -> Response:
+            approved = channel != "resumed"
+            owner = await in_thread(lambda: self._journal.take(job.id, job.position, number, approved=approved))
+            return await self._run(request, checked, caller, job.id, owner, sent)
 
-        whole = await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, job.binding)
-        if job.ambiguous is not None:
-            again = RepeatedBatch(write, job)
-            return await self._guard.submit(
-                ADD_CUSTOM_AUDIENCE_USER, again, caller, token=token, answered=answered, send=further_run
-            )
-        return await self._guard.resume(whole, job.write, further_run, counted=job.sent > 0)
+        return await self._guard.submit(
+            ADD_CUSTOM_AUDIENCE_USER,
+            rest,
+            caller,
+            token=token,
+            answered=answered,
+            send=further_run,
+            standing=standing,
+        )
 
     async def _run(
         self,

@@ -1,0 +1,306 @@
+"""What may be resumed without asking, what needs another approval, and what nobody may resume."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mcp_types as types
+import pytest
+from mcp import Client
+from support import ERAS, TARGET, Person, text_of, yes
+from support_uploads import FILE, UPLOAD, Way, batches_of, breaking, email, upload_client, write_people
+
+from cams_mcp.policy import Policy
+from cams_mcp.sandbox import Sandbox
+from cams_mcp.store import Store
+from cams_mcp.store.records import RESUME_SECONDS
+
+both_eras = pytest.mark.parametrize("mode", ERAS)
+Send = Callable[[], Awaitable[httpx.Response]]
+OFF = Policy(confirm="off")
+WHOLE = 450
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    write_people(folder / "people.csv", WHOLE)
+    return folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> Store:
+    return Store(None, clock)
+
+
+def refusing(sandbox: Sandbox, at: int) -> Way:
+    """CAMS refuses this batch, so that nothing is in doubt."""
+
+    async def between(number: int, size: int, send: Send) -> httpx.Response:
+        if number == at:
+            return httpx.Response(403, json={"Code": "Forbidden.RAM", "Message": "no", "RequestId": "1"})
+        return await send()
+
+    return Way(sandbox, between)
+
+
+async def upload(client: Client, **more: Any) -> types.CallToolResult:
+    return await client.call_tool(UPLOAD, FILE | more)
+
+
+async def stopped(sandbox: Sandbox, folder: Path, store: Store, at: int = 3, *, doubtful: bool = False) -> str:
+    """An approved upload that stopped at a batch of 100; returns its id."""
+    transport = breaking(sandbox, at) if doubtful else refusing(sandbox, at)
+    async with upload_client(sandbox, folder, store=store, transport=transport, elicitation_callback=yes()) as client:
+        result = (await upload(client)).structured_content
+    assert result["sent"] == (at - 1) * 100
+    return result["upload_id"]
+
+
+def sent(sandbox: Sandbox) -> int:
+    return sum(size for size, _, _ in batches_of(sandbox))
+
+
+@both_eras
+async def test_a_list_that_was_sent_whole_in_between_is_asked_about_before_the_rest_is_resumed(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str
+) -> None:
+    job = await stopped(sandbox, folder, store)
+    async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=yes()) as client:
+        await upload(client)
+    before, person = sent(sandbox), Person("decline")
+    async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=person) as client:
+        result = await upload(client, resume=job)
+
+    assert "the user declined" in text_of(result)
+    assert "Careful: the same list was already sent to this audience" in person.asked[0]
+    assert sent(sandbox) == before
+
+
+@both_eras
+@pytest.mark.parametrize("by", ["tool", "file"])
+async def test_a_rest_that_was_sent_in_between_is_asked_about_before_it_is_resumed(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str, by: str
+) -> None:
+    job = await stopped(sandbox, folder, store)
+    rest = [email(number) for number in range(200, WHOLE)]
+    (folder / "rest.csv").write_text("\n".join(["email", *rest[::-1]]), encoding="utf-8")
+    async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=yes()) as client:
+        if by == "file":
+            await upload(client, path="rest.csv")
+        else:
+            users = [{"email": address} for address in rest]
+            await client.call_tool("add_custom_audience_user", TARGET | {"users": users})
+    before, person = sent_people(sandbox), Person("decline")
+    async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=person) as client:
+        await upload(client, resume=job)
+
+    assert "Careful: the same list was already sent to this audience" in person.asked[0]
+    assert sent_people(sandbox) == before
+
+
+def sent_people(sandbox: Sandbox) -> int:
+    return len([call for call in sandbox.calls if call.action == "AddCustomAudienceUser"])
+
+
+@both_eras
+async def test_with_confirm_off_a_list_that_was_sent_in_between_is_not_resumed(
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock, mode: str
+) -> None:
+    job = await stopped(sandbox, folder, store)
+    async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=yes()) as client:
+        await upload(client)
+    before = sent(sandbox)
+    clock.time += 365 * 86_400
+    async with upload_client(sandbox, folder, mode=mode, store=store, policy=OFF) as client:
+        result = await upload(client, resume=job)
+
+    assert "the same list was already sent to this audience" in text_of(result)
+    assert sent(sandbox) == before
+
+
+async def test_of_two_stopped_uploads_of_one_list_the_second_to_resume_asks(
+    sandbox: Sandbox, folder: Path, store: Store
+) -> None:
+    first = await stopped(sandbox, folder, store)
+    second = await stopped(sandbox, folder, store)
+    person = Person("decline")
+    async with upload_client(sandbox, folder, store=store, elicitation_callback=person) as client:
+        done = await upload(client, resume=second)
+        declined = await upload(client, resume=first)
+
+    assert done.structured_content["state"] == "done"
+    assert len(person.asked) == 1
+    assert "the user declined" in text_of(declined)
+
+
+async def test_an_upload_resumed_after_another_one_of_its_list_was_resumed_asks_too(
+    sandbox: Sandbox, folder: Path, store: Store
+) -> None:
+    """The other one began before this one did, but what it sent after its resume came later."""
+    first = await stopped(sandbox, folder, store)
+    second = await stopped(sandbox, folder, store)
+    person = yes()
+    async with upload_client(sandbox, folder, store=store, elicitation_callback=person) as client:
+        await upload(client, resume=first)
+        assert len(person.asked) == 1
+        await upload(client, resume=second)
+
+    assert len(person.asked) == 2
+    assert "Careful: the same list was already sent to this audience" in person.asked[1]
+
+
+@both_eras
+@pytest.mark.parametrize("policy", [OFF, Policy(confirm="off", hold_seconds=0)], ids=["hold", "no hold"])
+async def test_with_confirm_off_a_batch_of_unknown_outcome_is_never_sent_again(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str, policy: Policy
+) -> None:
+    job = await stopped(sandbox, folder, store, doubtful=True)
+    before = sent(sandbox)
+    async with upload_client(sandbox, folder, mode=mode, store=store, policy=policy) as client:
+        result = await upload(client, resume=job)
+
+    assert text_of(result).startswith("Nothing was sent: this upload stopped at a batch whose outcome is unknown")
+    assert "--confirm off" in text_of(result)
+    assert sent(sandbox) == before
+    assert [entry["event"] for entry in store.audit()][-1] == "blocked"
+
+
+@both_eras
+async def test_of_several_approvals_to_repeat_a_batch_only_one_sends(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str
+) -> None:
+    job = await stopped(sandbox, folder, store, doubtful=True)
+    policy = Policy(confirm="token")
+    transport = breaking(sandbox, 1)
+    async with upload_client(sandbox, folder, mode=mode, store=store, policy=policy, transport=transport) as client:
+        tokens = [(await upload(client, resume=job)).structured_content["confirmation_token"] for _ in range(3)]
+        results = [await upload(client, resume=job, confirmation_token=token) for token in tokens]
+
+    assert results[0].structured_content["may_have_been_sent"] == 100
+    assert all("the same list was sent to this audience after this question" in text_of(each) for each in results[1:])
+    assert sent(sandbox) == 400  # 200, the batch of unknown outcome, and the same batch once more
+
+
+@both_eras
+async def test_an_approval_to_resume_lasts_a_day(
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock, mode: str
+) -> None:
+    job = await stopped(sandbox, folder, store)
+    clock.time += RESUME_SECONDS
+    person = Person("decline")
+    async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=person) as client:
+        await upload(client, resume=job)
+        assert len(person.asked) == 1
+        assert "which stopped after 200 of 450 people" in person.asked[0]
+        clock.time -= 1
+        done = await upload(client, resume=job)
+
+    assert len(person.asked) == 1
+    assert done.structured_content["state"] == "done"
+
+
+async def test_resuming_without_a_question_does_not_make_the_approval_last_longer(
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock
+) -> None:
+    job = await stopped(sandbox, folder, store, at=2)
+    clock.time += RESUME_SECONDS - 1
+    person = Person("decline")
+    async with upload_client(
+        sandbox, folder, store=store, transport=refusing(sandbox, 2), elicitation_callback=person
+    ) as client:
+        assert (await upload(client, resume=job)).structured_content["sent"] == 200
+        clock.time += 1
+        await upload(client, resume=job)
+
+    assert len(person.asked) == 1
+    assert sent(sandbox) == 200
+
+
+async def test_another_approval_starts_the_day_again(
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock
+) -> None:
+    job = await stopped(sandbox, folder, store, at=2)
+    clock.time += RESUME_SECONDS
+    person = yes()
+    async with upload_client(
+        sandbox, folder, store=store, transport=refusing(sandbox, 2), elicitation_callback=person
+    ) as client:
+        await upload(client, resume=job)
+        clock.time += RESUME_SECONDS - 1
+        done = await upload(client, resume=job)
+
+    assert len(person.asked) == 1
+    assert done.structured_content["state"] == "done"
+
+
+@both_eras
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"users_per_call": 249}, "at most 249 users in a call"),
+        ({"users_per_day": 449}, "at most 449 users a day"),
+        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
+        ({"read_only": True}, "read-only"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+@pytest.mark.parametrize("doubtful", [False, True])
+async def test_limits_set_after_the_stop_hold_for_the_rest(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str, limits: dict[str, Any], words: str, doubtful: bool
+) -> None:
+    job = await stopped(sandbox, folder, store, doubtful=doubtful)
+    before, person = sent(sandbox), yes()
+    async with upload_client(
+        sandbox, folder, mode=mode, store=store, policy=Policy(**limits), elicitation_callback=person
+    ) as client:
+        result = await upload(client, resume=job)
+
+    assert words in text_of(result)
+    assert not person.asked
+    assert sent(sandbox) == before
+
+
+async def test_a_rest_counts_in_the_limit_of_the_day_on_which_it_is_sent(
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock
+) -> None:
+    job = await stopped(sandbox, folder, store)
+    clock.time += RESUME_SECONDS
+    policy = Policy(users_per_day=300)
+    (folder / "more.csv").write_text("\n".join(["email", *map(email, range(1000, 1051))]), encoding="utf-8")
+    async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
+        done = await upload(client, resume=job)
+        more = await upload(client, path="more.csv")
+
+    assert done.structured_content["state"] == "done"
+    assert "250 went in the last 24 hours" in text_of(more)
+    assert more.is_error
+
+
+@pytest.mark.parametrize("doubtful", [False, True])
+async def test_people_that_were_not_sent_do_not_count_in_the_limit_of_the_day(
+    sandbox: Sandbox, folder: Path, store: Store, doubtful: bool
+) -> None:
+    job = await stopped(sandbox, folder, store, doubtful=doubtful)
+    policy = Policy(users_per_day=WHOLE + 100 * doubtful)
+    async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
+        done = await upload(client, resume=job)
+
+    assert done.structured_content["state"] == "done"
