@@ -1015,7 +1015,9 @@ def test_any_file_can_be_checked_and_uploaded(place: Place, command: Command, fo
             }
             for label in ("upload", list(runs)[1 + turn % 2]):
                 for problem in problems_of_run(command(*runs[label], encoding=encoding)):
-                    found.add(f"{label}: called {name}", problem)
+                    # The result repeats the path that was given.
+                    if not (shows_person(called) and problem == "the output shows the person"):
+                        found.add(f"{label}: called {name}", problem)
         for number, (name, value) in enumerate(islice(HOSTILE.items(), 0, None, every)):
             for form, raw in islice(hostile_files(value), number % 12, None, 12):
                 file = Path(folder, f"hostile{Path(form).suffix}")
@@ -1161,12 +1163,20 @@ def test_bytes_that_are_no_utf_8_on_the_command_line_are_no_crash(place: Place, 
 
 @collecting
 def test_the_audit_trail_and_the_uploads_show_no_person_and_print_in_any_encoding(
-    peer: Peer, command: Command, found: Findings
+    peer: Peer, place: Place, command: Command, found: Findings
 ) -> None:
-    """The last test of a server: everything above went into the record."""
+    peer.reply = GOOD_REPLY
+    named = {"_meta": {"io.modelcontextprotocol/clientInfo": {"name": PERSON, "version": "1"}}}
+    for tool in (*WRITES, "upload_audience_file"):
+        peer.call(tool, ARGUMENTS[tool], **(named if peer.era == "auto" else {}))
+        for argument in TARGET:
+            probe(found, peer, argument, lambda t=tool, a=argument: peer.call(t, ARGUMENTS[t] | {a: PERSON}))
+    if isinstance(peer, InMemory):
+        return  # its record is another one
     for arguments in (["audit"], ["audit", "--json"], ["uploads"], ["uploads", "--json"]):
         for encoding in ENCODINGS:
             ran = command(*arguments, encoding=encoding)
+            assert ran.stdout, "nothing was recorded, so nothing was tested"
             for problem in problems_of_run(ran):
                 found.add(f"{' '.join(arguments)} in {encoding}", problem)
             if ran.status == 0 and "--json" in arguments:
