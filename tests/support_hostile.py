@@ -85,7 +85,7 @@ HOSTILE: dict[str, str] = {
     "address in disguise": f"{MARK}%40example.com {MARK}\uff20example.com",
     "spaced number": " ".join(PHONE),
 }
-"""Name and value. Nothing but a lone surrogate is refused because a protocol cannot carry it."""
+"""Name and value. UTF-8 cannot carry lone surrogates: a transport may reject those with an error."""
 
 LONG: dict[str, str] = {
     "a megabyte": "x" * 1_000_000,

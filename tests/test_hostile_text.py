@@ -346,9 +346,15 @@ ANSWERS: dict[str, tuple[Callable[[str], Change], int | None]] = {
 """What CAMS answers, given a value, and the HTTP status."""
 
 
+def is_turn(peer: Peer, number: int) -> bool:
+    """The full client takes every turn; of the others, one era the even turns and the other the odd ones."""
+    return (isinstance(peer, InMemory) and peer.era == "auto") or number % 2 == ERAS.index(peer.era)
+
+
 def hostile_answers(peer: Peer, offset: int = 0, **how_many: int) -> Iterator[tuple[str, Change, int | None]]:
     for number, (kind, (make, status)) in enumerate(ANSWERS.items()):
-        for name, value in some(peer, HOSTILE, 5 * (offset + number), **how_many).items():
+        chosen = some(peer, HOSTILE, 5 * (offset + number), **how_many) if is_turn(peer, number + offset) else {}
+        for name, value in chosen.items():
             yield f"{kind}: {name}", make(value), status
 
 
@@ -362,7 +368,7 @@ def long_answers(peer: Peer) -> Iterator[tuple[str, Change, int | None]]:
 
 @pytest.mark.parametrize("tool", READS)
 @collecting
-def test_no_answer_of_cams_to_a_read_harms_the_server(peer: Peer, place: Place, found: Findings, tool: str) -> None:
+def test_no_answer_of_cams_to_a_read_breaks_the_server(peer: Peer, place: Place, found: Findings, tool: str) -> None:
     number = READS.index(tool)
     answers = hostile_answers(peer, number, most=4 if number else 14, elsewhere=1)
     for label, change, status in chain(answers, () if number else long_answers(peer)):
@@ -396,7 +402,7 @@ def _only(wanted: str, change: Change) -> Change:
 @pytest.mark.parametrize("tool", [*WRITES, "upload_audience_file"])
 @pytest.mark.parametrize("wanted", ["write", "look-ups"])
 @collecting
-def test_no_answer_of_cams_around_a_write_harms_the_server(
+def test_no_answer_of_cams_around_a_write_breaks_the_server(
     peer: Peer, place: Place, found: Findings, tool: str, wanted: str
 ) -> None:
     peer.reply = GOOD_REPLY if wanted == "write" else {"action": "decline"}
@@ -424,7 +430,7 @@ def test_no_name_from_cams_forges_or_hides_what_a_person_confirms(peer: Peer, pl
 
 @pytest.mark.parametrize("wanted", ["resource", "completion"])
 @collecting
-def test_no_answer_of_cams_harms_a_resource_or_a_completion(
+def test_no_answer_of_cams_breaks_a_resource_or_a_completion(
     peer: Peer, place: Place, found: Findings, wanted: str
 ) -> None:
     for number, (label, change, status) in enumerate(hostile_answers(peer, len(wanted), most=3, elsewhere=1)):
@@ -457,7 +463,7 @@ HEADERS: list[dict[str, str]] = [
 
 
 @collecting
-def test_no_header_of_cams_harms_the_server(peer: Peer, place: Place, found: Findings) -> None:
+def test_no_header_of_cams_breaks_the_server(peer: Peer, place: Place, found: Findings) -> None:
     if isinstance(peer, InMemory):
         return  # headers are bytes only on a wire
     answers = [("Throttling.User", 400), ("InvalidTimeStamp.Expired", 400), ("X", 200), ("X", 301)]
@@ -492,9 +498,9 @@ NUMBERS = [
 
 
 @collecting
-def test_no_value_of_an_answer_that_is_not_text_harms_the_server(peer: Peer, place: Place, found: Findings) -> None:
+def test_no_value_of_an_answer_that_is_not_text_breaks_the_server(peer: Peer, place: Place, found: Findings) -> None:
     for turn, (tool, number) in enumerate(product([*READS, *WRITES], NUMBERS)):
-        if turn % 3 == 0 or (isinstance(peer, InMemory) and peer.era == "auto"):
+        if is_turn(peer, turn) and (turn % 3 == 0 or is_turn(peer, turn + 1)):
 
             def change(action: str, document: Document, number: bytes = number) -> bytes:
                 hollow = replaced(document, lambda leaf: leaf if isinstance(leaf, str | bool) else "(number)")
@@ -535,7 +541,7 @@ def hostile_arguments(tool: str, where: Where, value: str) -> Iterator[dict[str,
 
 @pytest.mark.parametrize("tool", TOOLS)
 @collecting
-def test_no_argument_of_a_tool_harms_the_server_or_comes_back_in_an_error(
+def test_no_argument_of_a_tool_breaks_the_server_or_comes_back_in_an_error(
     peer: Peer, found: Findings, tool: str
 ) -> None:
     peer.reply = {"action": "decline"}
@@ -543,6 +549,7 @@ def test_no_argument_of_a_tool_harms_the_server_or_comes_back_in_an_error(
         texts = {name: with_person(value) for name, value in HOSTILE.items()}
         texts |= {f"{name}, alone": VALUES[name] for name in ALONE}
         chosen = some(peer, texts, 7 * number, most=6 if number else 1000, elsewhere=1)
+        chosen = chosen if is_turn(peer, number) else {}
         for turn, (name, value) in enumerate(chosen.items()):
             forms = list(hostile_arguments(tool, where, value))
             other = 1 + turn % (len(forms) - 1)
@@ -609,7 +616,7 @@ def hostile_requests(value: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 @collecting
-def test_no_text_of_a_request_harms_the_server_or_comes_back_in_an_error(peer: Peer, found: Findings) -> None:
+def test_no_text_of_a_request_breaks_the_server_or_comes_back_in_an_error(peer: Peer, found: Findings) -> None:
     for number, (name, value) in enumerate(some(peer, VALUES, most=20, elsewhere=8).items()):
         text = with_person(value)
         requests = list(hostile_requests(text))
@@ -638,7 +645,7 @@ def test_any_text_is_an_id_of_a_request(peer: Peer, found: Findings) -> None:
 
 
 @collecting
-def test_no_client_harms_the_server_by_its_name(place: Place, peer: Peer, found: Findings) -> None:
+def test_no_client_breaks_the_server_by_its_name(place: Place, peer: Peer, found: Findings) -> None:
     peer.reply = {"action": "decline"}
     tool = WRITES[0]
     for name, value in some(peer, HOSTILE, elsewhere=8).items():
@@ -668,7 +675,7 @@ def _call(tool: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any
 
 
 @collecting
-def test_no_reply_to_a_question_harms_the_server_or_sends(peer: Peer, place: Place, found: Findings) -> None:
+def test_no_reply_to_a_question_breaks_the_server_or_sends(peer: Peer, place: Place, found: Findings) -> None:
     tool = WRITES[0]
     sent: list[str] = []
     for number, (name, value) in enumerate(some(peer, HOSTILE, most=10, elsewhere=2).items()):
@@ -750,7 +757,7 @@ def test_any_line_gets_an_answer_and_the_next_one_a_good_answer(peer: Peer, foun
     ],
 )
 @collecting
-def test_no_header_of_a_client_harms_the_server(peer: Peer, found: Findings, name: str) -> None:
+def test_no_header_of_a_client_breaks_the_server(peer: Peer, found: Findings, name: str) -> None:
     if not isinstance(peer, OverHttp):
         return  # no headers
     texts = [PERSON, "\xff\xfe", "a" * 8000, "%s{0}", "=?base64?!!!?=", "=?base64?7aC9?=", "上海", "null", "*/*;q=nan",
@@ -850,9 +857,9 @@ BROKEN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("tool", FILE_ARGUMENTS)
 @collecting
-def test_no_file_harms_the_server_or_shows_its_people(peer: Peer, place: Place, found: Findings, tool: str) -> None:
+def test_no_file_breaks_the_server_or_shows_its_people(peer: Peer, place: Place, found: Findings, tool: str) -> None:
     peer.reply = {"action": "decline"}
-    contents = dict(BROKEN)
+    contents = {name: raw for number, (name, raw) in enumerate(BROKEN.items()) if is_turn(peer, number)}
     for number, (name, value) in enumerate(some(peer, HOSTILE, most=8, elsewhere=2).items()):
         files = list(hostile_files(value))
         files = files[number % 3 :: 3]
@@ -915,7 +922,7 @@ TARGET_OPTIONS = [
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @collecting
-def test_no_answer_of_cams_harms_a_command(place: Place, command: Command, found: Findings, encoding: str) -> None:
+def test_no_answer_of_cams_breaks_a_command(place: Place, command: Command, found: Findings, encoding: str) -> None:
     path = str(place.folder / FILE)
     commands: dict[str, list[str]] = {
         **{tool: ["call", tool, json.dumps(ARGUMENTS[tool])] for tool in (*READS, *WRITES)},
@@ -937,7 +944,7 @@ def test_no_answer_of_cams_harms_a_command(place: Place, command: Command, found
 
 
 @collecting
-def test_no_argument_of_a_command_harms_it_or_comes_back(place: Place, command: Command, found: Findings) -> None:
+def test_no_argument_of_a_command_breaks_it_or_comes_back(place: Place, command: Command, found: Findings) -> None:
     path = str(place.folder / FILE)
     tools = cycle(TOOLS)
     for number, (name, value) in enumerate(HOSTILE.items()):
@@ -1008,7 +1015,9 @@ def test_any_file_can_be_checked_and_uploaded(place: Place, command: Command, fo
             }
             for label in ("upload", list(runs)[1 + turn % 2]):
                 for problem in problems_of_run(command(*runs[label], encoding=encoding)):
-                    found.add(f"{label}: called {name}", problem)
+                    # The result repeats the path that was given.
+                    if not (shows_person(called) and problem == "the output shows the person"):
+                        found.add(f"{label}: called {name}", problem)
         for number, (name, value) in enumerate(islice(HOSTILE.items(), 0, None, every)):
             for form, raw in islice(hostile_files(value), number % 12, None, 12):
                 file = Path(folder, f"hostile{Path(form).suffix}")
@@ -1061,7 +1070,9 @@ def not_serving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("not_serving")
 @collecting
-def test_no_variable_or_option_harms_the_program_or_comes_back(place: Place, command: Command, found: Findings) -> None:
+def test_no_variable_or_option_breaks_the_program_or_comes_back(
+    place: Place, command: Command, found: Findings
+) -> None:
     names = list(HOSTILE)
     with_options = options_with_variables()
     for number, (variable, (name, option)) in enumerate(with_options.items()):
@@ -1082,7 +1093,9 @@ def test_no_variable_or_option_harms_the_program_or_comes_back(place: Place, com
 
 
 @collecting
-def test_no_variable_of_others_harms_the_program_or_comes_back(place: Place, command: Command, found: Findings) -> None:
+def test_no_variable_of_others_breaks_the_program_or_comes_back(
+    place: Place, command: Command, found: Findings
+) -> None:
     names = list(HOSTILE)
     keyless = {"CAMS_MCP_ACCESS_KEY_ID": "", "CAMS_MCP_ACCESS_KEY_SECRET": ""}
     for number, variable in enumerate(WITHOUT_OPTION):
@@ -1097,7 +1110,7 @@ def test_no_variable_of_others_harms_the_program_or_comes_back(place: Place, com
 
 @pytest.mark.parametrize("name", OF_TRACES)
 @collecting
-def test_no_variable_of_traces_harms_the_server_or_comes_back(place: Place, found: Findings, name: str) -> None:
+def test_no_variable_of_traces_breaks_the_server_or_comes_back(place: Place, found: Findings, name: str) -> None:
     # Traces are set up for a whole process: it has to be a real one.
     chosen_values = ("ANSI escapes", "surrogate escape", "format strings", "JSON")
     text = for_a_process(with_person(HOSTILE[chosen_values[OF_TRACES.index(name)]]))
@@ -1149,11 +1162,21 @@ def test_bytes_that_are_no_utf_8_on_the_command_line_are_no_crash(place: Place, 
 
 
 @collecting
-def test_what_is_kept_shows_nobody_and_prints_everywhere(peer: Peer, command: Command, found: Findings) -> None:
-    """The last test of a server: everything above went into the record."""
+def test_the_audit_trail_and_the_uploads_show_no_person_and_print_in_any_encoding(
+    peer: Peer, place: Place, command: Command, found: Findings
+) -> None:
+    peer.reply = GOOD_REPLY
+    named = {"_meta": {"io.modelcontextprotocol/clientInfo": {"name": PERSON, "version": "1"}}}
+    for tool in (*WRITES, "upload_audience_file"):
+        peer.call(tool, ARGUMENTS[tool], **(named if peer.era == "auto" else {}))
+        for argument in TARGET:
+            probe(found, peer, argument, lambda t=tool, a=argument: peer.call(t, ARGUMENTS[t] | {a: PERSON}))
+    if isinstance(peer, InMemory):
+        return  # its record is another one
     for arguments in (["audit"], ["audit", "--json"], ["uploads"], ["uploads", "--json"]):
         for encoding in ENCODINGS:
             ran = command(*arguments, encoding=encoding)
+            assert ran.stdout, "nothing was recorded, so nothing was tested"
             for problem in problems_of_run(ran):
                 found.add(f"{' '.join(arguments)} in {encoding}", problem)
             if ran.status == 0 and "--json" in arguments:
@@ -1182,7 +1205,7 @@ def chance_peer(request: pytest.FixtureRequest, place: Place) -> Generator[Peer]
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(data=st.data())
-def test_chance_harms_nobody(chance_peer: Peer, place: Place, data: st.DataObject) -> None:
+def test_random_text_does_not_break_the_server(chance_peer: Peer, place: Place, data: st.DataObject) -> None:
     tool = data.draw(st.sampled_from([*READS, *WRITES]))
     arguments = copy.deepcopy(ARGUMENTS[tool])
     places = list(schema_places(TOOLS[tool].input_schema))
