@@ -81,12 +81,14 @@ def _not_as_documented(
 def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | MalformedAnswer:
     """Not CAMS's JSON: name the proxy, if it is one's."""
     status = answer.status
-    html = answer.body.lstrip()[:1] == b"<" or "html" in answer.headers.get("content-type", "")
+    start = answer.body.lstrip()[:1]
+    page = start in (b"", b"<")
+    html = start == b"<" or "html" in answer.headers.get("content-type", "")
     action, request_id = operation.action, answer.request_id
-    if status == 413:  # noqa: PLR2004
+    if page and status == 413:  # noqa: PLR2004
         message = "a proxy in front of CAMS refused the request as too large (413)."
         hint = "Send fewer users in a call, or raise the proxy's body limit (nginx: client_max_body_size)."
-    elif status == 414:  # noqa: PLR2004
+    elif page and status == 414:  # noqa: PLR2004
         message = "a proxy in front of CAMS refused the request's address as too long (414)."
         hint = "Use --users-in body (the default), or send fewer users in a call."
     elif html or 300 <= status < 400:  # noqa: PLR2004
@@ -102,7 +104,8 @@ def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | Malf
             hint="Check --endpoint; call again later if it is right.",
         )
     # A page in place of a success may stand for one; a proxy that refuses or redirects did not pass the request on.
-    not_executed = status in REFUSAL_STATUSES | REDIRECTS_BEFORE_EXECUTION
+    # Anything but a page may be what is left of CAMS's own answer, which nobody can read any more.
+    not_executed = page and status in REFUSAL_STATUSES | REDIRECTS_BEFORE_EXECUTION
     return ProxyAnswer(
         message, action=action, request_id=request_id, http_status=status, not_executed=not_executed, hint=hint
     )

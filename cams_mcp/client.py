@@ -7,7 +7,7 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -27,7 +27,7 @@ from cams_mcp.errors import (
     InvalidArguments,
     Throttled,
 )
-from cams_mcp.exchange import BROKEN, Progress, exchange, http_client, no_key_in_time
+from cams_mcp.exchange import BROKEN, Progress, exchange, http_clients, no_key_in_time
 from cams_mcp.fairness import LONGEST_WAIT_SECONDS
 from cams_mcp.models import AnyOperation, Operation, Request, RequestT, ResponseT
 from cams_mcp.signing import ACS3Auth, encode_form
@@ -74,7 +74,9 @@ class ClientOptions:
 
 
 class CamsClient:
-    """A pooled client for one endpoint. Use it as an async context manager.
+    """A client for one endpoint. Use it as an async context manager.
+
+    Reads share a pool of connections. Each attempt of a write opens a connection of its own and closes it afterwards.
 
     Args:
         endpoint: where CAMS answers.
@@ -110,16 +112,18 @@ class CamsClient:
         self._sleep = sleep
         self._jitter = jitter
         self._nonce = nonce
-        self._http = http_client(transport, self._options.timeout)
+        self._reads, self._writes = http_clients(transport, self._options.timeout)
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
+        for http in {self._reads, self._writes}:
+            await self._open.enter_async_context(http)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._http.__aexit__(kind, error, traceback)
+        await self._open.__aexit__(kind, error, traceback)
 
     @property
     def longest_call(self) -> float:
@@ -201,18 +205,18 @@ class CamsClient:
         built = self._build(operation.action, request)
         async with self._upstream():
             signed_at = self._now()
-            answer = await self._answer(built, progress)
+            answer = await self._answer(self._writes if operation.writes else self._reads, built, progress)
         logger.debug("%s: HTTP %d, %d bytes", operation.action, answer.status, len(answer.body))
         return read_answer(operation, answer, signed_at=signed_at)
 
-    async def _answer(self, request: httpx.Request, progress: Progress) -> Answer:
+    async def _answer(self, http: httpx.AsyncClient, request: httpx.Request, progress: Progress) -> Answer:
         seconds, most_bytes = self._options.timeout, self._options.max_answer_bytes
         with anyio.move_on_after(seconds):
             progress.stage = "key"
             auth = ACS3Auth(ExplicitKey(await self._credentials()), now=self._now, nonce=self._nonce)
             progress.stage = "connection"
             try:
-                return await exchange(self._http, request, auth, progress, most_bytes=most_bytes)
+                return await exchange(http, request, auth, progress, most_bytes=most_bytes)
             except BROKEN as error:
                 raise progress.broke(error, seconds) from error
         raise progress.too_late(seconds)
@@ -232,7 +236,7 @@ class CamsClient:
         headers = {"x-acs-action": action, "x-acs-version": API_VERSION}
         if body:
             headers["content-type"] = FORM
-        return self._http.build_request("POST", url, headers=headers, content=encode_form(body).encode("ascii"))
+        return self._reads.build_request("POST", url, headers=headers, content=encode_form(body).encode("ascii"))
 
 
 def _is_passing(error: CamsError) -> bool:

@@ -68,6 +68,7 @@ def _read_envelope(elements: dict[str, Any], header_id: str | None) -> Document:
     message = _as_text(given["Message"])
     message = None if message is None else scrub(message)
     request_id = identifier(_as_text(given["RequestId"])) or header_id
+    _clean_details(elements)
     odd = [
         *(["Success"] if success is None and given["Success"] is not None else []),
         *(["Code"] if _as_text(given["Code"]) is None and given["Code"] is not None else []),
@@ -76,6 +77,14 @@ def _read_envelope(elements: dict[str, Any], header_id: str | None) -> Document:
     shown = given["Message"] if message is None else message
     elements |= {"Success": success, "Code": code, "Message": shown, "RequestId": request_id}
     return Document(elements, success, code, message, request_id, tuple(odd))
+
+
+def _clean_details(elements: dict[str, Any]) -> None:
+    """Make `AccessDeniedDetail` a short text: a string in the documents, it is an object in gateway errors."""
+    details = _take(elements, "AccessDeniedDetail")
+    if details is not None:
+        text = details if isinstance(details, str) else json.dumps(details, ensure_ascii=False, separators=(",", ":"))
+        elements["AccessDeniedDetail"] = scrub(text)
 
 
 def _take(elements: dict[str, Any], name: str) -> Any:

@@ -6,6 +6,7 @@ How far it got decides what a failed write means: until the request's headers go
 from __future__ import annotations
 
 import logging
+import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from cams_mcp.redaction import identifier, scrub
 
 ENCODINGS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16}
 """What an answer may be compressed with, and how zlib names it."""
+
+MOST_MEMBERS = 1_000
+"""Members of one gzip stream. Each costs time even if it is empty; writers of blocks need 256 for 16 MB."""
 
 MOST_IDLE_CONNECTIONS = 20
 
@@ -116,8 +120,13 @@ def no_key_in_time(seconds: float) -> MissingCredentials:
     )
 
 
-def http_client(transport: httpx.AsyncBaseTransport | None, timeout: float) -> httpx.AsyncClient:
-    """What sends requests; see `CamsClient`.
+def http_clients(
+    transport: httpx.AsyncBaseTransport | None, timeout: float
+) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
+    """What sends reads, and what sends writes; see `CamsClient`.
+
+    A kept connection can hold bytes that the server sent beyond its last answer. They would be read as the answer to
+    the next request, so writes never share a connection with any other request. A given `transport` serves both.
 
     Raises:
         ConfigurationError: the environment's proxy or CA bundle cannot be used.
@@ -125,21 +134,12 @@ def http_client(transport: httpx.AsyncBaseTransport | None, timeout: float) -> h
     # httpx logs whole URLs at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        return httpx.AsyncClient(
-            transport=transport,
-            # httpx forgets to close a socket whose TLS handshake is cancelled, so it must itself notice the time.
-            timeout=httpx.Timeout(timeout, connect=0.9 * timeout),
-            headers={
-                "user-agent": f"cams-mcp/{__version__}",
-                "accept": "application/json",
-                "accept-encoding": "gzip",
-            },
-            # Calls wait for their turn, never inside httpx for a connection.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=MOST_IDLE_CONNECTIONS),
-            # Nothing may be remembered of an answer and go out with the next request.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            event_hooks={"request": [_goes_out] if transport else [], "response": [_leads_nowhere]},
-        )
+        if transport:
+            given = _http_client(timeout, transport=transport, event_hooks={"request": [_goes_out]})
+            return given, given
+        # Reading the CA bundle is most of the work, so both clients share it.
+        trusted = httpx.create_ssl_context()
+        return _pooling(timeout, trusted, idle=MOST_IDLE_CONNECTIONS), _pooling(timeout, trusted, idle=0)
     except OSError:
         raise ConfigurationError(
             "The CA bundle of the environment (SSL_CERT_FILE, SSL_CERT_DIR) cannot be read.",
@@ -151,6 +151,28 @@ def http_client(transport: httpx.AsyncBaseTransport | None, timeout: float) -> h
             "A proxy of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.",
             hint="Use a URL like http://proxy.example.com:8080, or unset it. SOCKS needs the package socksio.",
         ) from None
+
+
+def _pooling(timeout: float, trusted: ssl.SSLContext, *, idle: int) -> httpx.AsyncClient:
+    # Calls wait for their turn, never inside httpx for a connection.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=idle)
+    return _http_client(timeout, verify=trusted, limits=limits)
+
+
+def _http_client(timeout: float, event_hooks: Mapping[str, list[Any]] | None = None, **more: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        # httpx forgets to close a socket whose TLS handshake is cancelled, so it must itself notice the time.
+        timeout=httpx.Timeout(timeout, connect=0.9 * timeout),
+        headers={
+            "user-agent": f"cams-mcp/{__version__}",
+            "accept": "application/json",
+            "accept-encoding": "gzip",
+        },
+        # Nothing may be remembered of an answer and go out with the next request.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        event_hooks={"response": [_leads_nowhere], **(event_hooks or {})},
+        **more,
+    )
 
 
 async def _goes_out(request: httpx.Request) -> None:
@@ -208,22 +230,56 @@ async def _read(response: httpx.Response, most: int) -> bytes:
     async for piece in response.stream:
         received += len(piece)
         try:
-            body += unpacker.decompress(piece, most - len(body) + 1) if unpacker else piece
+            body += unpacker.unpack(piece, most - len(body) + 1) if unpacker else piece
         except zlib.error:
             raise _Unreadable("the answer's compression is broken.") from None
         if max(received, len(body)) > most:
             raise _Unreadable(f"the answer is larger than {most:,} bytes and was refused.", "Ask for smaller pages.")
-    if unpacker and received and (unpacker.unused_data or not unpacker.eof):
+    if unpacker and received and not unpacker.complete:
         raise _Unreadable("the answer's compression is broken.")
     return bytes(body)
 
 
-def _unpacker(response: httpx.Response) -> Any:
-    """What undoes the answer's compression, in steps of a given length; None if there is none to undo."""
+class _Unpacker:
+    """Undoes gzip in steps of a given length: one or more members, and zero bytes as padding behind any of them."""
+
+    def __init__(self, wbits: int) -> None:
+        self._wbits = wbits
+        self._member = zlib.decompressobj(wbits)
+        self._members = 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last member has ended."""
+        return self._member.eof
+
+    def unpack(self, piece: bytes, most: int) -> bytes:
+        """Up to `most` bytes. Raises zlib.error for anything that is not gzip."""
+        unpacked = b""
+        while len(unpacked) < most:
+            if self._member.eof:
+                piece = piece.lstrip(b"\0")
+                if piece:
+                    self._begin_member()
+            if not piece:
+                break
+            unpacked += self._member.decompress(piece, most - len(unpacked))
+            piece = self._member.unused_data
+        return unpacked
+
+    def _begin_member(self) -> None:
+        if self._members == MOST_MEMBERS:
+            raise zlib.error
+        self._members += 1
+        self._member = zlib.decompressobj(self._wbits)
+
+
+def _unpacker(response: httpx.Response) -> _Unpacker | None:
+    """What undoes the answer's compression; None if there is none to undo."""
     named = response.headers.get_list("content-encoding", split_commas=True)
     encodings = [name.strip().lower() for name in named if name.strip().lower() not in ("", "identity")]
     if not encodings:
         return None
     if len(encodings) > 1 or encodings[0] not in ENCODINGS:
         raise _Unreadable("the answer's compression is not gzip, or there is more than one.")
-    return zlib.decompressobj(ENCODINGS[encodings[0]])
+    return _Unpacker(ENCODINGS[encodings[0]])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_AT = r"(?:@|%(?:25)*40|\\u0040|&#0*64;|\uff20)"
+_AT = r"(?:@|%(?:25)*40|\\u0040|\\x40|&(?:amp;)*(?:#0*64;?|#x0*40;?|commat;)|\ufe6b|\uff20)"
 _LONGEST_LOCAL = 256  # of an encoded address; a bound, so that a long text without an @ costs no quadratic time
 _EMAIL = re.compile(
     rf"[^\s@\"'<>,;:()\[\]{{}}=]{{0,{_LONGEST_LOCAL}}}{_AT}[^\s@\"'<>,;()\[\]{{}}]*",
     re.IGNORECASE,
 )
-_SEPARATOR = r"(?:[\s().+/\u2010-\u2015-]|%2[089BDF])"
+_MARKS = "().+/_,\u00b7\u2010\u2011\u2012\u2013\u2014\u2015\u2022\u2027\u2212\u30fb\uff0c\uff0e-"
+"""What people write between the digits of a number."""
+_SEPARATOR = rf"(?:[\s{_MARKS}]|%(?:2[089BCDF]|5F))"
 _NUMBER = re.compile(rf"\+?\d(?:{_SEPARATOR}{{0,3}}\d){{6,}}", re.IGNORECASE)
 
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0\U0001d159\U00013441\U00013442"
@@ -64,7 +66,7 @@ def scrub(text: str) -> str:
     """
     cut = len(text) > _LONGEST_READ
     # Half an address at the cut would not be recognised: end at a word, and not within a number.
-    text = text[:_LONGEST_READ].rpartition(" ")[0].rstrip(" 0123456789().+/-") if cut else text
+    text = text[:_LONGEST_READ].rpartition(" ")[0].rstrip(f" 0123456789{_MARKS}") if cut else text
     text = printable(text, _LONGEST_READ)
     text = _NUMBER.sub("***", _EMAIL.sub("***", text)).strip()
     return f"{text[:LONGEST_QUOTE]}..." if cut or len(text) > LONGEST_QUOTE else text

@@ -49,6 +49,14 @@ _UNCERTAIN_WORDS = re.compile(
 """No answer in time, or a failure in mid-work. `SignatureNonceUsed` is the answer to a request that a proxy repeated;
 the first one may have been executed."""
 
+_REPETITION_WORDS = re.compile(
+    r"duplicat|already|repeat|replay|idempot|conflict|applied|executed|completed|finished"
+    r"|(?<!not)(?<!not[-._])(?<!non)(?<!non[-._])exist",
+    re.IGNORECASE,
+)
+"""In the code of a refusal: a first copy of the request may have caused it, one that a proxy sent and CAMS executed.
+Without `NotExist` and `NonExistent`, which no first copy brings about."""
+
 _Status = Literal["success", "refusal", "unavailable", "other"]
 _Code = Literal["none", "ok", "refusal", "throttling", "uncertain", "unknown"]
 
@@ -72,7 +80,9 @@ def verdict(status: int, success: bool | None, code: str | None) -> Verdict:
 
 def is_uncertain(code: str | None) -> bool:
     """Whether a code says that the service failed in mid-work or not in time. A read can be repeated after it."""
-    return _kind(code) == "uncertain"
+    if not code or code in _REFUSAL_CODES:
+        return False
+    return code in UNDECIDED_CODES or _UNCERTAIN_WORDS.search(code) is not None
 
 
 def _status(status: int) -> _Status:
@@ -90,8 +100,13 @@ def _kind(code: str | None) -> _Code:
         return "ok"
     if code in _REFUSAL_CODES:
         return "refusal"
-    if code in UNDECIDED_CODES or _UNCERTAIN_WORDS.search(code):
+    if is_uncertain(code):
         return "uncertain"
+    family = _family(code)
+    return "uncertain" if family != "unknown" and _REPETITION_WORDS.search(code) else family
+
+
+def _family(code: str) -> _Code:
     if code.startswith(THROTTLING):
         return "throttling"
     return "refusal" if code.startswith(_REFUSAL_FAMILIES) else "unknown"

@@ -365,7 +365,11 @@ UNREADABLE_PACKING = {
     "not gzip": (OK, {"content_encoding": "gzip"}),
     "cut off": (GZIPPED[:-4], {"content_encoding": "gzip"}),
     "a wrong checksum": (GZIPPED[:-8] + b"12345678", {"content_encoding": "gzip"}),
-    "more behind its end": (GZIPPED + GZIPPED, {"content_encoding": "gzip"}),
+    "something else behind its end": (GZIPPED + b"more", {"content_encoding": "gzip"}),
+    "something else behind its padding": (GZIPPED + b"\0" * 512 + b"more", {"content_encoding": "gzip"}),
+    "padding alone": (b"\0" * 512, {"content_encoding": "gzip"}),
+    "a second member cut off": (GZIPPED + GZIPPED[:-4], {"content_encoding": "gzip"}),
+    "thousands of empty members": (GZIPPED + gzip.compress(b"") * 2_000, {"content_encoding": "gzip"}),
 }
 
 
@@ -392,6 +396,40 @@ async def test_gzip_is_undone_under_each_of_its_names(named: str) -> None:
     assert transport.requests[0].headers["accept-encoding"] == "gzip"
 
 
+@every_operation
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(OK[:9]) + gzip.compress(OK[9:]),
+        b"".join(gzip.compress(OK[place : place + 1]) for place in range(len(OK))),
+        gzip.compress(b"") + GZIPPED + gzip.compress(b""),
+        GZIPPED + b"\0" * 512,
+    ],
+    ids=["two members", "a member for each byte", "empty members", "zero padding"],
+)
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+async def test_gzip_of_several_members_and_with_padding_is_undone(
+    operation: AnyOperation, body: bytes, step: int
+) -> None:
+    class InPieces(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            for start in range(0, len(body), step):
+                yield body[start : start + step]
+
+    async def answer() -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=InPieces())
+
+    async with client_of(Sandbox(), transport=Counting(answer)) as client:
+        assert (await client.call(operation, request_of(operation))).request_id == "R-OK"
+
+
+@every_operation
+async def test_the_members_of_an_answer_count_together_towards_its_limit(operation: AnyOperation) -> None:
+    transport = Counting(packed(gzip.compress(b" " * 400) * 3, content_encoding="gzip"))
+    async with client_of(Sandbox(), ClientOptions(max_answer_bytes=1_000), transport=transport) as client:
+        assert "larger than 1,000 bytes" in str(await failure_of(client, operation))
+
+
 async def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again() -> None:
     heads: list[int] = []
 
@@ -411,6 +449,124 @@ async def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_aga
             assert (await client.call(LIST_INSTANCE, request_of(LIST_INSTANCE))).request_id == "R-OK"
 
     assert heads == [1, 2]
+
+
+# Left-over answers
+
+
+def framed(body: bytes, framing: str, status: bytes = b"200 OK") -> bytes:
+    head = b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\n"
+    if framing == "chunked":
+        return head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    if framing == "gzip":
+        body, head = gzip.compress(body), head + b"content-encoding: gzip\r\n"
+    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+class AnsweringTwice:
+    """Executes every write, and sends more than the answer to each request.
+
+    Attributes:
+        actions: for each connection, the operations that came over it.
+        left: set when the latest surplus has gone out.
+    """
+
+    def __init__(self, framing: str, surplus: bytes, *, later: bool, throttled_writes: int = 0) -> None:
+        self.actions: list[list[str]] = []
+        self.left = anyio.Event()
+        self._framing, self._surplus, self._later = framing, surplus, later
+        self._throttled = throttled_writes
+
+    @property
+    def writes(self) -> list[list[str]]:
+        return [actions for actions in self.actions if ADD_CUSTOM_AUDIENCE_USER.action in actions]
+
+    async def __call__(self, stream: Stream) -> None:
+        mine: list[str] = []
+        self.actions.append(mine)
+        while True:
+            head = await read_request(stream)
+            named = [line for line in head.decode().splitlines() if line.lower().startswith("x-acs-action:")]
+            mine.append(named[0].partition(":")[2].strip())
+            answer = self._answer(mine[-1])
+            if not self._later:
+                await stream.send(answer + self._surplus)
+                continue
+            await stream.send(answer)
+            await stream.send(self._surplus)
+            self.left.set()
+
+    def _answer(self, action: str) -> bytes:
+        if action == ADD_CUSTOM_AUDIENCE_USER.action and len(self.writes) <= self._throttled:
+            return framed(b'{"Code": "Throttling.User"}', self._framing, b"400 Bad Request")
+        return framed(OK, self._framing)
+
+
+SURPLUS = {
+    "throttling": b'{"Code": "Throttling.User", "RequestId": "R-LEFT"}',
+    "refusal": b'{"Code": "InvalidParameter", "Success": false, "RequestId": "R-LEFT"}',
+    "success": b'{"Code": "OK", "Success": true, "RequestId": "R-LEFT"}',
+}
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["in the same packet", "in its own packet"])
+@pytest.mark.parametrize("hint", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["alone", "after a 100"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "gzip"])
+@pytest.mark.parametrize("surplus", SURPLUS)
+async def test_an_answer_left_over_from_a_read_is_never_taken_for_that_of_a_write(
+    surplus: str, framing: str, hint: bytes, later: bool
+) -> None:
+    handle = AnsweringTwice(framing, hint + framed(SURPLUS[surplus], framing), later=later)
+    async with server(handle) as authority, client_at(authority) as client:
+        await client.call(LIST_INSTANCE, request_of(LIST_INSTANCE))
+        if later:
+            await handle.left.wait()
+        response = await client.call(ADD_CUSTOM_AUDIENCE_USER, request_of(ADD_CUSTOM_AUDIENCE_USER))
+
+    assert response.request_id == "R-OK"
+    assert handle.writes == [[ADD_CUSTOM_AUDIENCE_USER.action]]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["in the same packet", "in its own packet"])
+async def test_an_answer_left_over_from_a_write_reaches_no_other_request(later: bool) -> None:
+    handle = AnsweringTwice("length", framed(SURPLUS["refusal"], "length"), later=later)
+    async with server(handle) as authority, client_at(authority) as client:
+        for operation in (ADD_CUSTOM_AUDIENCE_USER, ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE):
+            assert (await client.call(operation, request_of(operation))).request_id == "R-OK"
+
+    assert handle.writes == [[ADD_CUSTOM_AUDIENCE_USER.action]] * 2
+
+
+async def test_each_attempt_of_a_throttled_write_has_a_connection_of_its_own() -> None:
+    handle = AnsweringTwice("length", framed(SURPLUS["success"], "length"), later=False, throttled_writes=2)
+    async with server(handle) as authority, client_at(authority, ClientOptions(retries=2)) as client:
+        response = await client.call(ADD_CUSTOM_AUDIENCE_USER, request_of(ADD_CUSTOM_AUDIENCE_USER))
+
+    assert response.request_id == "R-OK"
+    assert handle.writes == [[ADD_CUSTOM_AUDIENCE_USER.action]] * 3
+
+
+async def test_reads_share_a_connection() -> None:
+    handle = AnsweringTwice("length", b"", later=False)
+    async with server(handle) as authority, client_at(authority) as client:
+        for _ in range(3):
+            await client.call(LIST_INSTANCE, request_of(LIST_INSTANCE))
+
+    assert handle.actions == [[LIST_INSTANCE.action] * 3]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["in the same packet", "in its own packet"])
+async def test_a_write_through_a_proxy_shares_no_connection_either(
+    monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    handle = AnsweringTwice("length", framed(SURPLUS["throttling"], "length"), later=later)
+    async with server(handle) as authority:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{authority}")
+        async with client_at("cams.example.com") as client:
+            for operation in (LIST_INSTANCE, ADD_CUSTOM_AUDIENCE_USER):
+                assert (await client.call(operation, request_of(operation))).request_id == "R-OK"
+
+    assert handle.writes == [[ADD_CUSTOM_AUDIENCE_USER.action]]
 
 
 # Form

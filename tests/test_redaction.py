@@ -47,6 +47,14 @@ def test_an_address_between_words_is_replaced_whole(address: str, before: str, a
         "someone%2540example.com",
         '{"Email":"someone\\u0040example.com"}',
         "someone&#64;example.com",
+        "someone&#064example.com",
+        "someone&#x40;example.com",
+        "someone&#X0040;example.com",
+        "someone&commat;example.com",
+        "someone&amp;#64;example.com",
+        "someone&amp;amp;commat;example.com",
+        "someone\\x40example.com",
+        "someone\ufe6bexample.com",
         "someone\uff20example.com",
         "someone\u200b@example.com",
         "someone@\u200bexample.com",
@@ -65,16 +73,21 @@ def test_an_address_in_another_spelling_is_replaced_too(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["+1 (202) 555-0123", "+1 202 555 01 23", "(20) 2555 - 0123", "202/555/0123", "1-202-555-0123", "%2B12025550123"],
+    [
+        *("+1 (202) 555-0123", "+1 202 555 01 23", "(20) 2555 - 0123", "202/555/0123", "1-202-555-0123"),
+        *("%2B12025550123", "1,202,555,012", "120_2555_0123", "120\u00b72555\u00b70123", "120\u30fb2555\u30fb0123"),
+        *("120\u22122555\u22120123", "120\uff0c2555\uff0c0123", "120%2C2555%2C0123", "120%5f2555%5f0123"),
+    ],
 )
 def test_a_number_as_people_write_it_is_replaced(text: str) -> None:
-    assert not re.search(r"\d{4}", scrub(text))
+    assert not re.search(r"\d{3}", scrub(text))
     assert "***" in scrub(f"The number {text} is wrong.")
 
 
 def test_a_cut_does_not_lay_half_an_address_bare() -> None:
     for length in range(3_900, 4_200):
-        left = scrub("x@y " * (length // 4) + " " * (length % 4) + "someone@example.com +1 202 555 0123 more")
+        filling = "x@y " * (length // 4) + " " * (length % 4)
+        left = scrub(filling + "someone@example.com +1 202 555 0123 1, 202, 555, 0123 1_ 202_ 555_ 0123 more")
 
         assert "someone" not in left
         assert "202" not in left

@@ -25,6 +25,7 @@ REFUSALS = [
     *("InvalidParameter", "InvalidParameter.Users", "MissingUsers", "IllegalTimestamp", "UnsupportedOperation"),
     *("Forbidden.RAM", "NoPermission", "Authentication.NoAuth", "SignatureDoesNotMatch", "IncompleteSignature"),
     *("InvalidApi.NotFound", "InvalidTimeStamp.Expired", "InvalidAccessKeyId.NotFound", "InvalidSecurityToken.Expired"),
+    *("InvalidAudience.NotExist", "InvalidUser.DoesNotExist", "InvalidPage.NonExistent", "InvalidPage.Not_Exists"),
     *("Product.Unsubscript", "Ram.PermissionDeny", "System.LimitControl", "Unknown.ResourceOwnerId"),
 ]
 THROTTLING = ["Throttling", "Throttling.User", "Throttling.Api"]
@@ -39,6 +40,9 @@ UNCERTAIN = [
         "Processing",
     ),
     *("SignatureNonceUsed", "InvalidResponse.UpstreamTimeout", "Throttling.Timeout", "Forbidden.GatewayTimeout"),
+    *("Invalid.Duplicate", "InvalidState.AlreadyApplied", "InvalidParameter.UserExists", "InvalidParameter.Existed"),
+    *("InvalidRequest.Repeated", "InvalidParameter.Idempotency", "Invalid.Conflict", "Throttling.Duplicate"),
+    *("Forbidden.DuplicateRequest", "UnsupportedOperation.AlreadyExecuted", "InvalidPlugin.Exist"),
 ]
 UNKNOWN = ["Example", "Success", "200", "ok", "SomethingNew", "isv.AUDIENCE_BROKEN"]
 NONE = [None, ""]
@@ -147,15 +151,34 @@ async def test_a_page_of_a_proxy_refuses_a_write_only_with_a_status_that_says_so
     assert type(error) is (ProxyAnswer if refused else AmbiguousWrite)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"no", b'{"error": "denied"}', b"[]", b'{"Success": "maybe", "Code": "Invalid"}']
-)
-@pytest.mark.parametrize("status", [*OK, *REFUSING, *NO_ANSWER, 503])
-async def test_a_write_is_never_refused_by_what_is_not_camss_json(status: int, body: bytes) -> None:
-    error = await write(Answering(status, body))
+UNREADABLE = [
+    *(b"no", b'{"error": "denied"}', b"[]", b'{"Success": "maybe", "Code": "Invalid"}'),
+    *(b'{"Success": true, "Co', b'{"Code": "Invalid", "Code": "OK"}', b'{"Code": "Invalid", "code": "OK"}'),
+    *(b'\n {"Success": true', b'{"Success": true, "Code": NaN}', b"\xff<html>", b"\x1f\x8b\x08"),
+]
 
-    proxys = status in (413, 302) and not body.startswith(b'{"Success')
+
+@pytest.mark.parametrize("body", [b"", *UNREADABLE])
+@pytest.mark.parametrize("content_type", ["application/json", "text/html", ""])
+@pytest.mark.parametrize("status", [*OK, *REFUSING, *NO_ANSWER, 503])
+async def test_a_write_is_never_refused_by_what_is_neither_camss_json_nor_a_page(
+    status: int, body: bytes, content_type: str
+) -> None:
+    error = await write(Answering(status, body, **{"content-type": content_type}))
+
+    proxys = not body and (status in (413, 302) or (content_type == "text/html" and status in REFUSING))
     assert type(error) is (ProxyAnswer if proxys else AmbiguousWrite)
+
+
+@pytest.mark.parametrize("code", ["Invalid.Duplicate", "InvalidState.AlreadyApplied"])
+async def test_a_read_is_not_tried_again_when_the_service_calls_it_a_repetition(code: str) -> None:
+    transport = Answering(400, document(False, code))  # noqa: FBT003
+    async with client_of(Sandbox(), ClientOptions(retries=2), transport=transport) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.call(LIST_INSTANCE, LIST_INSTANCE.request())
+
+    assert transport.arrivals == 1
+    assert "failed for a moment" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("status", "code"), [(408, "Whatever"), (400, "ServiceTimeout"), (200, "RequestTimeout")])
