@@ -79,6 +79,7 @@ def set_up_logging(level: str, form: LogFormat = "text") -> None:
     handler.setFormatter(Lines(form))
     handler.addFilter(_is_safe)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(__name__).debug("the log shows debug lines of cams-mcp, and warnings of libraries")
 
 
 def announce(text: str, form: LogFormat = "text") -> None:
