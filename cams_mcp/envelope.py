@@ -8,9 +8,11 @@ a notification, and never answers it.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
 
 import mcp_types as types
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
@@ -20,6 +22,13 @@ _NOT_JSON = (
     "The message is not JSON in UTF-8. Look for a truncated message, an unescaped control character, half of a "
     "surrogate pair (\\ud800 to \\udfff), a number of thousands of digits, or values nested 200 levels deep."
 )
+ODD_VERSION = "(not a version)"
+"""Replaces a protocol version that does not look like one."""
+
+_DATE = r"\d{4}-\d\d-\d\d(?:[.-][A-Za-z]{1,16})?"
+_VERSION = re.compile(rf"{_DATE}|(?!.*\d(?:[.-]*\d){{6}})[0-9A-Za-z.-]{{1,32}}")
+"""A version has at most six digits, unless it begins with a date: more could be a phone number."""
+
 _NOT_AN_OBJECT = "The message is not a JSON object. Send one request, notification or response at a time, no batches."
 
 
@@ -30,9 +39,14 @@ class Unreadable(Exception):
         answer: what to tell whoever sent it. It has the request's id, if that could be read, and no other part of it.
     """
 
-    def __init__(self, code: int, text: str, number: types.RequestId | None = None) -> None:
+    def __init__(
+        self, code: int, text: str, number: types.RequestId | None = None, data: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(text)
-        self.answer = types.JSONRPCError(jsonrpc="2.0", id=number, error=types.ErrorData(code=code, message=text))
+        # Data of None would be sent as null.
+        more: dict[str, Any] = {} if data is None else {"data": data}
+        error = types.ErrorData(code=code, message=text, **more)
+        self.answer = types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
 
 
 def read_message(body: bytes) -> types.JSONRPCMessage:
@@ -55,11 +69,41 @@ def read_message(body: bytes) -> types.JSONRPCMessage:
         raise Unreadable(types.INVALID_REQUEST, problem, number)
     if not isinstance(message.get("params"), dict | None):
         raise Unreadable(types.INVALID_PARAMS, "params must be an object.", number)
+    _replace_odd_versions(message)
     try:
         return types.jsonrpc_message_adapter.validate_python(message, by_name=False)
     except ValidationError:
         text = "The message is not a JSON-RPC 2.0 request, notification or response."
         raise Unreadable(types.INVALID_REQUEST, text, number) from None
+
+
+def require_version(given: str, message: types.JSONRPCMessage) -> None:
+    """Reject a version that came beside `message` and does not look like one.
+
+    Raises:
+        Unreadable: it does not.
+    """
+    if _VERSION.fullmatch(given):
+        return
+    number = message.id if isinstance(message, types.JSONRPCRequest) else None
+    data = {"supported": list(MODERN_PROTOCOL_VERSIONS), "requested": ODD_VERSION}
+    raise Unreadable(types.UNSUPPORTED_PROTOCOL_VERSION, "Unsupported protocol version", number, data)
+
+
+def _replace_odd_versions(message: dict[str, Any]) -> None:
+    """Replace what does not look like a version: the SDK's error repeats the client's version, whatever it is."""
+    params: dict[str, Any] = message.get("params") or {}
+    if message.get("method") == "initialize":
+        _replace_odd_version(params, "protocolVersion")
+    meta = params.get("_meta")
+    if isinstance(meta, dict):
+        _replace_odd_version(cast("dict[str, Any]", meta), types.PROTOCOL_VERSION_META_KEY)
+
+
+def _replace_odd_version(holder: dict[str, Any], name: str) -> None:
+    given = holder.get(name)
+    if isinstance(given, str) and not _VERSION.fullmatch(given):
+        holder[name] = ODD_VERSION
 
 
 def encodable(value: Any) -> Any:

@@ -23,6 +23,8 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the HTTP request that is being answered."""
 
 _OWN = "cams_mcp"
+_FROM_INFO = "uvicorn"
+"""Logs its start and stop at info, and no content."""
 
 
 class Lines(logging.Formatter):
@@ -58,11 +60,26 @@ class Lines(logging.Formatter):
         return f"{''.join(traceback.format_tb(frames))}{kind.__name__ if kind else ''}"
 
 
+def _is_safe(record: logging.LogRecord) -> bool:
+    """Whether the record can be shown. Below warning, libraries log messages, URLs and headers, names and all."""
+    root = record.name.partition(".")[0]
+    return root == _OWN or record.levelno >= (logging.INFO if root == _FROM_INFO else logging.WARNING)
+
+
+def quiet_sdk() -> None:
+    """Keep messages out of the log, also in programs that embed the server and set up logging themselves."""
+    for name in ("mcp", "sse_starlette"):
+        sdk = logging.getLogger(name)
+        sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
+
+
 def set_up_logging(level: str, form: LogFormat = "text") -> None:
     """Log to standard error, and to nothing else: standard output belongs to the protocol."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines(form))
+    handler.addFilter(_is_safe)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(__name__).debug("the log shows debug lines of cams-mcp, and warnings of libraries")
 
 
 def announce(text: str, form: LogFormat = "text") -> None:

@@ -17,15 +17,14 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 
 from cams_mcp.envelope import Unreadable, read_message
+from cams_mcp.logs import quiet_sdk
 
 logger = logging.getLogger(__name__)
 
 
 async def serve_stdio(server: Server[Any]) -> None:
     """Serve one client. Returns at end of input; on SIGINT or SIGTERM ends the process with status 0."""
-    # At DEBUG the SDK logs the messages it cannot read, addresses and all.
-    sdk = logging.getLogger("mcp")
-    sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
+    quiet_sdk()
     lines = anyio.wrap_file(_take_input())
     async with anyio.create_task_group() as group:
         serving = anyio.CancelScope()

@@ -277,6 +277,10 @@ async def test_every_asymmetric_algorithm_is_taken(algorithm: str) -> None:
         {"alg": {}},
         {"kid": ["first"]},
         {"kid": {"first": 1}},
+        {"key_ops": ["encrypt"]},
+        {"key_ops": []},
+        {"key_ops": "verify"},
+        {"key_ops": None},
     ],
     ids=str,
 )
@@ -286,6 +290,23 @@ async def test_a_key_that_is_not_for_this_is_not_used(changes: dict[str, Any]) -
         assert await verifier.verify_token(KEY.token()) is None
         # It does not cost the others.
         assert await verifier.verify_token(OTHER.token()) is not None
+
+
+@pytest.mark.parametrize("name", ["n", "e", "x", "kty", "kid", "use", "alg"])
+async def test_a_key_with_a_number_of_thousands_of_digits_does_not_cost_the_others(name: str) -> None:
+    server = KeyServer()
+    odd = json.dumps(KEY.public(**{name: "?"})).replace('"?"', "9" * 5000)
+    server.body = f'{{"keys": [{odd}, {json.dumps(OTHER.public())}]}}'.encode()
+    with serving(server) as url:
+        verifier = verifier_of(url)
+        # A key for RSA has no x.
+        assert (await verifier.verify_token(KEY.token()) is not None) is (name == "x")
+        assert await verifier.verify_token(OTHER.token()) is not None
+
+
+async def test_a_key_for_verifying_among_other_operations_is_used() -> None:
+    with serving(KeyServer(KEY.public(key_ops=["sign", "verify"]))) as url:
+        assert await verifier_of(url).verify_token(KEY.token()) is not None
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])

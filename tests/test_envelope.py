@@ -14,12 +14,12 @@ import pytest
 from mcp import Client, MCPError
 from support import ERAS, people
 from support_http import frame, post, program
-from support_process import ENVELOPE, Program
+from support_process import ENVELOPE, HANDSHAKE, Program
 from support_raw import LEGACY, MODERN, RawClient, raw_client
 
 from cams_mcp.catalog import list_tools
 from cams_mcp.confirmation import Caller
-from cams_mcp.envelope import Unreadable, encodable, read_message
+from cams_mcp.envelope import ODD_VERSION, Unreadable, encodable, read_message
 from cams_mcp.server import create_server
 from cams_mcp.tools import Outcome
 
@@ -205,7 +205,66 @@ def test_a_blank_line_on_stdio_is_no_message() -> None:
         assert server.start("tools/list") == json.loads(server.line())["id"]
 
 
+# Versions
+
+VERSIONS = {
+    "2025-99-99": True,
+    "2027-01-01-draft": True,
+    "DRAFT.2": True,
+    SECRET: False,
+    "+12025550123": False,
+    "1-202-555-0123": False,
+    "2026-07-28-2025550123": False,
+    "v" * 33: False,
+    "jane doe": False,
+    "": False,
+}
+"""By what a client may claim to speak: whether an error repeats it."""
+
+EACH_VERSION = pytest.mark.parametrize(("version", "repeated"), VERSIONS.items(), ids=ascii)
+
+
+def assert_refused(answer: dict[str, Any], version: str, *, repeated: bool) -> None:
+    assert answer["error"]["code"] == types.UNSUPPORTED_PROTOCOL_VERSION
+    assert answer["error"]["data"] == {"supported": [MODERN], "requested": version if repeated else ODD_VERSION}
+
+
+def test_over_stdio_an_unknown_version_is_repeated_only_if_it_looks_like_one() -> None:
+    with Program("serve", "--sandbox", "--log-level", "debug") as server:
+        server.connect("auto")
+        for version, repeated in (VERSIONS | {SECRET * 40_000: False}).items():
+            for method, params in (
+                ("tools/list", {"meta": {types.PROTOCOL_VERSION_META_KEY: version}}),
+                ("initialize", HANDSHAKE | {"protocolVersion": version}),
+            ):
+                server.write(request(7, method, "auto" if "meta" in params else "legacy", **params).encode())
+                assert_refused(json.loads(server.line()), version, repeated=repeated)
+        assert server.ask("tools/list")["result"]["tools"]
+
+
+def test_a_handshake_with_an_odd_version_is_negotiated() -> None:
+    with Program("serve", "--sandbox") as server:
+        answer = server.ask("initialize", HANDSHAKE | {"protocolVersion": SECRET})
+
+    assert answer["result"]["protocolVersion"] == LEGACY
+
+
 # Around the message, over HTTP
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("message", ["request", "notification"])
+def test_over_http_an_unknown_version_is_repeated_only_if_it_looks_like_one(
+    url: str, message: str, version: str, repeated: bool
+) -> None:
+    body = json.loads(request(7, "tools/list", "auto", meta={types.PROTOCOL_VERSION_META_KEY: version}))
+    if message == "notification":
+        del body["id"]
+    response = post(url, "legacy", body=body, mcp_protocol_version=version, mcp_method="tools/list")
+
+    assert response.status_code == 400
+    assert response.json()["id"] == (7 if message == "request" else None)
+    assert_refused(response.json(), version, repeated=repeated)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from support import ERAS, TARGET, people, serving
 from support_http import AUDIENCE, ISSUER, Clock, KeyServer, SigningKey, get, people_of, post, program
 from support_process import Program
 
-from cams_mcp.confirmation import Caller
+from cams_mcp.confirmation import Caller, Reply
 from cams_mcp.errors import NotNow, StoreError
 from cams_mcp.http import Draining, Health
 from cams_mcp.http.health import CACHE_SECONDS
@@ -201,6 +201,58 @@ async def test_a_call_that_fails_is_no_longer_running() -> None:
     assert not work.is_running
 
 
+class Asking:
+    """Tools whose calls ask when told to, and do what the person says."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+        self.may_ask = anyio.Event()
+
+    async def call(self, name: str, arguments: object, caller: Caller, **more: object) -> str:
+        self.begun.set()
+        await self.may_ask.wait()
+        assert caller.ask is not None
+        return (await caller.ask("?")).action
+
+
+@pytest.mark.parametrize("stops", ["before the question", "during the question", "never"])
+async def test_only_a_server_that_stops_ends_a_question_and_says_that_nothing_was_sent(stops: str) -> None:
+    tools = Asking()
+    work = Draining(tools, frozenset({"write"}))
+    asked, may_answer = anyio.Event(), anyio.Event()
+    ends: list[str] = []
+
+    async def ask(_: str) -> Reply:
+        asked.set()
+        await may_answer.wait()
+        return Reply("accept")
+
+    async def call() -> None:
+        try:
+            ends.append(str(await work.call("write", {}, Caller(ask=ask))))
+        except NotNow as error:
+            ends.append(str(error))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await tools.begun.wait()
+            if stops == "before the question":
+                work.stop()
+            tools.may_ask.set()
+            if stops != "before the question":
+                await asked.wait()
+            if stops == "during the question":
+                work.stop()
+                work.stop_asking()
+            if stops == "never":
+                may_answer.set()
+
+    (end,) = ends
+    assert end == "accept" if stops == "never" else "Nothing was sent: this server is stopping" in end
+    assert not work.is_running
+
+
 def test_a_server_that_stops_is_not_ready_but_alive() -> None:
     work = Draining(Slow(), frozenset())
     health = Health({}, is_stopping=lambda: work.is_stopping)
@@ -300,7 +352,8 @@ async def test_a_call_that_does_not_end_does_not_hold_the_server(
     assert status == 0
 
 
-async def test_a_question_left_open_does_not_hold_the_server() -> None:
+@pytest.mark.parametrize("grace", ["0.1", "600"])
+async def test_a_question_left_open_does_not_hold_the_server(grace: str) -> None:
     asked = anyio.Event()
 
     async def stay_silent(context: object, params: object) -> types.ElicitResult:
@@ -308,7 +361,7 @@ async def test_a_question_left_open_does_not_hold_the_server() -> None:
         await anyio.sleep_forever()
         raise AssertionError
 
-    with program("--grace", "0.1") as (started, url):
+    with program("--grace", grace) as (started, url):
         async with anyio.create_task_group() as group:
 
             async def call() -> None:

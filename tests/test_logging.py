@@ -89,6 +89,9 @@ def test_a_line_from_within_a_call_names_the_request_of_the_call(mode: str) -> N
         "1.202.555.0123",
         "a\tbcdefghi",
         "-leading-",
+        "a-13800001234",
+        "req_1-202-555-0123",
+        "x" + "1" * 31,
     ],
 )
 def test_an_id_that_is_no_sane_token_is_replaced(url: str, given: str) -> None:
@@ -165,6 +168,40 @@ def failed() -> BaseException:
     except ValueError as error:
         return error
     raise AssertionError
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize("library", ["sse_starlette.sse", "mcp.server", "httpcore.http11", "h11", "asyncio", "redis"])
+def test_of_libraries_only_warnings_are_logged(library: str, level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log, root = logging.getLogger(library), logging.getLogger()
+    before, former = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        set_up_logging(level)
+        for number in (logging.DEBUG, logging.INFO, logging.WARNING):
+            log.log(number, "%s in a chunk", number)
+        logging.getLogger("cams_mcp.test").info("ours")
+        logging.getLogger("uvicorn.error").info("started")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(former)
+
+    said = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert [line for line in said if "the log shows" not in line] == ["30 in a chunk", "ours", "started"]
+
+
+def test_at_debug_no_line_repeats_a_question_or_the_names_in_an_answer() -> None:
+    with started("--log-format", "json", "--log-level", "debug", "--legacy-sessions", "on") as program:
+        url = address_in(program)
+        opened = post(url, "legacy")
+        session = opened.headers["mcp-session-id"]
+        call = frame("tools/call", {"name": "list_instance", "arguments": {}}, mode="legacy")
+        answer = post(url, "legacy", body=call, mcp_session_id=session)
+        lines = stop(program)
+
+    assert "event: message" in answer.text
+    assert "list_instance" not in json.dumps(lines)
+    assert not any(line["logger"].startswith(("sse_starlette", "mcp")) for line in lines)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -155,7 +155,8 @@ class KeySet:
 
 
 def _parse(body: bytes) -> dict[str | None, VerifyingKey]:
-    document = json.loads(body)
+    # No member that is used is a number. As an int, one of thousands of digits would cost the whole set.
+    document = json.loads(body, parse_int=float)
     entries = cast("dict[str, Any]", document).get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(cast("list[Any]", entries)) > MOST_KEYS:
         raise ValueError("keys")
@@ -174,7 +175,7 @@ def _key(entry: dict[str, Any]) -> VerifyingKey | None:
     if named is not None:
         algorithms &= {named} if isinstance(named, str) else set()
     kid_is_text = entry.get("kid") is None or isinstance(entry["kid"], str)
-    if not algorithms or not kid_is_text or entry.get("use", "sig") != "sig" or "d" in entry:
+    if not algorithms or not kid_is_text or not _may_verify(entry) or "d" in entry:
         return None
     if any(len(str(entry.get(name, ""))) > LONGEST_MEMBER for name in ("n", "e", "x", "y")):
         return None
@@ -188,3 +189,8 @@ def _key(entry: dict[str, Any]) -> VerifyingKey | None:
     if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
         return None
     return VerifyingKey(key, algorithms)
+
+
+def _may_verify(entry: dict[str, Any]) -> bool:
+    operations = entry.get("key_ops", ["verify"])
+    return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

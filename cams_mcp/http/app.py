@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from mcp.server.auth.provider import TokenVerifier
@@ -22,6 +21,7 @@ from cams_mcp.http.messages import ReadMessages
 from cams_mcp.http.requests import REQUEST_ID_HEADER, KnownHosts, RequestIds
 from cams_mcp.http.scopes import RequireScopes, RequireToken
 from cams_mcp.http.settings import MCP_PATH, HttpSettings
+from cams_mcp.logs import quiet_sdk
 
 _URL = TypeAdapter(AnyHttpUrl)
 
@@ -47,9 +47,7 @@ def http_app(
         resource_url: the endpoint's own URL, as clients know it.
         sessions: whether clients of the legacy era get one. It lives in this process only.
     """
-    # At DEBUG the SDK logs the messages it cannot read, addresses and all.
-    sdk = logging.getLogger("mcp")
-    sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
+    quiet_sdk()
     settings = settings or HttpSettings()
     # The SDK protects by itself only some spellings of loopback, and not the default port of http.
     security = TransportSecuritySettings(allowed_hosts=settings.hosts, allowed_origins=settings.origins)

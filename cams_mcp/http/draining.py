@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from cams_mcp.confirmation import Answered, Caller, Question
+from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.errors import NotNow
 from cams_mcp.server import Tools
 
 if TYPE_CHECKING:
     from cams_mcp.tools import Outcome
+
+Ask = Callable[[str], Awaitable[Reply]]
 
 
 class Draining:
@@ -27,6 +30,7 @@ class Draining:
         self._tools = tools
         self._writing = writing
         self._running: set[anyio.CancelScope] = set()
+        self._asking: set[anyio.CancelScope] = set()
         self._stopping = False
 
     @property
@@ -42,6 +46,11 @@ class Draining:
         """Refuse writes from now on."""
         self._stopping = True
 
+    def stop_asking(self) -> None:
+        """End the calls that wait for a person's answer: it would begin a write, and the person may be gone."""
+        for scope in self._asking:
+            scope.cancel()
+
     def give_up(self) -> None:
         """Cut the running calls off; their callers are told."""
         for scope in self._running:
@@ -56,7 +65,9 @@ class Draining:
             NotNow: a write, and the server is stopping; or the call was cut off.
         """
         if self._stopping and name in self._writing:
-            raise NotNow("Nothing was sent: this server is stopping and begins no new write.", retry_after=30)
+            raise _stopping()
+        if caller.ask is not None:
+            caller = replace(caller, ask=self._until_stopped(caller.ask))
         with anyio.CancelScope() as scope:
             self._running.add(scope)
             try:
@@ -69,3 +80,21 @@ class Draining:
             if name in self._writing
             else "Call again in half a minute.",
         )
+
+    def _until_stopped(self, ask: Ask) -> Ask:
+        async def asking(text: str) -> Reply:
+            if self._stopping:
+                raise _stopping()
+            with anyio.CancelScope() as scope:
+                self._asking.add(scope)
+                try:
+                    return await ask(text)
+                finally:
+                    self._asking.discard(scope)
+            raise _stopping()
+
+        return asking
+
+
+def _stopping() -> NotNow:
+    return NotNow("Nothing was sent: this server is stopping and begins no new write.", retry_after=30)

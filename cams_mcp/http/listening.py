@@ -31,6 +31,8 @@ class Work(Protocol):
 
     def stop(self) -> None: ...
 
+    def stop_asking(self) -> None: ...
+
     def give_up(self) -> None: ...
 
 
@@ -96,6 +98,8 @@ class _Server(uvicorn.Server):
         if self._work is not None and self._stop_by is not None and not self.should_exit:
             for server in self.servers:
                 server.close()
+            # Not in handle_exit: a signal handler runs outside the event loop.
+            self._work.stop_asking()
             if self._now() >= self._stop_by:
                 self._work.give_up()
             self.should_exit = not self._work.is_running or self._now() >= self._stop_by + SENDING_SECONDS

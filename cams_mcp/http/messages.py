@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import mcp_types as types
 from mcp.server.transport_security import RequestBodyLimitMiddleware
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cams_mcp.envelope import Unreadable, read_message
+from cams_mcp.envelope import Unreadable, read_message, require_version
 from cams_mcp.http.settings import MCP_PATH
 
 ASKED = "cams_mcp.asked"
@@ -58,11 +59,14 @@ class ReadMessages:
             # The client left in the middle. There is nobody to answer.
             return
         try:
-            asked = _asked(read_message(body))
+            message = read_message(body)
+            for version in Headers(scope=scope).getlist(MCP_PROTOCOL_VERSION_HEADER):
+                require_version(version, message)
         except Unreadable as error:
             logger.info("a message was refused: %s", error)
             await _refusal(400, error.answer)(scope, receive, send)
             return
+        asked = _asked(message)
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cams_mcp.http.settings import MCP_PATH
 from cams_mcp.logs import request_id
+from cams_mcp.redaction import identifier
 
 REQUEST_ID_HEADER = "x-request-id"
 
-_SANE_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
-"""An id has a letter: a phone number has none."""
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        number = given if _SANE_ID.fullmatch(given) else uuid4().hex
+        number = given if _SANE_ID.fullmatch(given) and identifier(given) else uuid4().hex
         request_id.set(number)
         began = time.monotonic()
 
