@@ -40,8 +40,9 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a no leaves the approval open": (
         "store/base.py",
-        "step.take_approval(token_hash(token))\n            _append(",
-        "_append(",
+        "approval = step.take_approval(token_hash(token))\n            if approval is not None:\n                step.append(",
+        "approval = step.take_approval(token_hash(token))\n            if approval is not None:\n                "
+        "step.put_approval(token_hash(token), approval)\n                step.append(",
     ),
     "a no is not recorded": ("guard.py", "await self._decline(write, channel, approval, message)", "pass"),
     "a hang-up is not recorded": (
