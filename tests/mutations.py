@@ -40,9 +40,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a no leaves the approval open": (
         "store/base.py",
-        "approval = step.take_approval(token_hash(token))\n            if approval is not None:\n                step.append(",
-        "approval = step.take_approval(token_hash(token))\n            if approval is not None:\n                "
-        "step.put_approval(token_hash(token), approval)\n                step.append(",
+        'step.append("declined", {**approval',
+        'step.put_approval(token_hash(token), approval)\n                step.append("declined", {**approval',
     ),
     "a no is not recorded": ("guard.py", "await self._decline(write, channel, approval, message)", "pass"),
     "a hang-up is not recorded": (
