@@ -23,6 +23,7 @@ TESTS = (
     "test_guard_machine.py",
     "test_upload_resume.py",
     "test_upload_machine.py",
+    "test_uploads.py",
 )
 SECONDS = 300
 
@@ -332,7 +333,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "a write in flight is taken for a killed one": ("store/presence.py", "return path.exists()", "return False"),
     "a killed process is taken for a running one": (
         "store/presence.py",
-        "lock.close()\n        return False",
+        "path.unlink(missing_ok=True)\n        lock.close()\n        return False",
         "lock.close()\n        return True",
     ),
     "an unanswered question has no end": ("store/rules.py", 'step.append("expired", entry)', "pass"),

@@ -436,3 +436,26 @@ async def test_a_resume_of_something_else_is_on_record(
 
     entry = store.audit()[-1]
     assert (entry["event"], entry["channel"]) == ("blocked", "resumed")
+
+
+@pytest.mark.parametrize(("limit", "is_done"), [(WHOLE + 100, True), (WHOLE + 99, False)])
+async def test_of_a_run_that_was_cut_off_only_what_may_have_been_sent_counts(
+    sandbox: Sandbox, folder: Path, store: Store, limit: int, *, is_done: bool
+) -> None:
+    """200 were sent and 100 more may have been; these are sent again with the other 150."""
+    reached = anyio.Event()
+    transport = hanging(sandbox, 3, reached, applied=True)
+    async with (
+        upload_client(sandbox, folder, store=store, transport=transport, elicitation_callback=yes()) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(upload, client)
+        await reached.wait()
+        group.cancel_scope.cancel()
+    (job,) = store.journal.jobs()
+    policy = Policy(users_per_day=limit)
+    async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
+        result = await upload(client, resume=job.id)
+
+    assert (result.structured_content is not None) is is_done
+    assert ("in the last 24 hours" in text_of(result)) is not is_done
