@@ -21,6 +21,9 @@ _SELECTORS = "\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\
 FILLERS = _BLANKS + _SELECTORS
 """Inside of a regular expression's brackets: letters, signs and marks that Unicode calls printable and nobody sees."""
 _IS_BLANK = re.compile(f"[{_BLANKS}]")
+_IS_WIDE = re.compile(r"[\u2a0c\u2e3a\u2e3b\ufdfa\ufdfb\ufdfd\U00012000-\U0001254f]")
+"""Characters as wide as a word, with which a short name could push our words out of sight."""
+
 _IS_SELECTOR = re.compile(f"[{_SELECTORS}]")
 
 _UNREADABLE = re.compile(
@@ -108,7 +111,7 @@ def _visible(text: str) -> str:
         elif kind[0] == "Z" or kind == "Cc" or _IS_BLANK.match(char):
             char, marks = " ", MOST_MARKS  # noqa: PLW2901 - what is shown of it
         else:
-            char, marks = "\ufffd" if kind[0] == "C" else char, 0  # noqa: PLW2901
+            char, marks = "\ufffd" if kind[0] == "C" or _IS_WIDE.match(char) else char, 0  # noqa: PLW2901
         shown.append(char)
     return "".join(shown)
 

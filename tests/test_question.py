@@ -238,6 +238,7 @@ def test_names_in_any_script_stay_readable(name: str) -> None:
         ("\u0338a \u0338b", "a b"),
         ("\u3164" * 100_000 + "x", ""),
         ("👩\u200d👩\u200d👧", "👩👩👧"),
+        ("a\ufdfd\u2e3b\U0001242bb", "a\ufffd\ufffd\ufffdb"),
     ],
 )
 def test_printable_text_has_only_what_can_be_seen(text: str, shown: str) -> None:
