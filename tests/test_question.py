@@ -177,7 +177,7 @@ def test_whatever_a_file_is_called_and_holds_every_line_is_ours(
 ) -> None:
     write = file_write(name, [mask_email(f"x@{email}") for email in emails], number)
     batches = (Batch(0, number, "unknown", None),) if number else ()
-    job = Job("up-1", 0.0, "people.csv", {}, "b", MOST, 1, 0.0, "running", "", batches)
+    job = Job("up-1", 0.0, "people.csv", {}, "b", MOST, 1, 0.0, 0, "running", "", batches)
 
     check(ask(write, cams))
     check(ask(RestOfUpload(write, job, 1), cams))
