@@ -183,7 +183,7 @@ async def test_a_read_is_tried_again_after_an_attempt_that_took_too_long() -> No
         await read_request(stream)
         await stream.send(HEAD + f"content-length: {len(OK)}\r\n\r\n".encode() + OK)
 
-    options = ClientOptions(timeout=1, retries=1)
+    options = ClientOptions(timeout=3, retries=1)
     async with server(slow_at_first) as authority, client_at(authority, options) as client:
         assert (await client.call(LIST_INSTANCE, request_of(LIST_INSTANCE))).request_id == "R-OK"
 
@@ -199,7 +199,7 @@ async def test_nothing_was_sent_when_the_connection_is_not_made_in_time(
         else:
             target = "cams.example.com"
             monkeypatch.setenv("HTTPS_PROXY", f"http://{authority}")
-        async with client_at(target, ClientOptions(timeout=0.3, retries=0), "https") as client:
+        async with client_at(target, ClientOptions(timeout=2, retries=0), "https") as client:
             error = await failure_of(client, operation)
 
     assert isinstance(error, ConnectionFailed)
