@@ -16,7 +16,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from cams_mcp.redaction import readable
+from cams_mcp.redaction import is_encodable, readable
 
 _NOT_JSON = (
     "The message is not JSON in UTF-8. Look for a truncated message, an unescaped control character, half of a "
@@ -147,15 +147,7 @@ def _as_number(value: object) -> types.RequestId | None:
     """A request id that can be answered under, or None."""
     if isinstance(value, int):
         return None if isinstance(value, bool) else value
-    return value if isinstance(value, str) and _can_be_encoded(value) else None
-
-
-def _can_be_encoded(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return value if isinstance(value, str) and is_encodable(value) else None
 
 
 def _number_in(body: bytes) -> types.RequestId | None:

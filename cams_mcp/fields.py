@@ -14,6 +14,8 @@ from typing import Annotated, Any, LiteralString, cast
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from cams_mcp.redaction import is_encodable
+
 PROBLEM = "problem"
 """The kind of all errors that this package words itself; pydantic's own words could repeat a value."""
 
@@ -89,15 +91,6 @@ def _check_number(value: int | None) -> int | None:
     if value is not None and value > MOST:
         raise wrong("must be at most {most}", most=f"{MOST:,}")
     return value
-
-
-def is_encodable(text: str) -> bool:
-    """Whether `text` has no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _parse_json_text(value: object) -> object:

@@ -53,6 +53,15 @@ LONGEST_QUOTE = 300
 _LONGEST_READ = 4096
 
 
+def is_encodable(text: str) -> bool:
+    """Whether `text` has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def readable(text: str) -> str:
     """`text` with everything replaced by U+FFFD that cannot be encoded or that hides what a person would read.
 

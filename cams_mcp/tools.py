@@ -13,10 +13,11 @@ from cams_mcp.arguments import parse_arguments
 from cams_mcp.budget import RESULT_TOKENS, as_text, fit
 from cams_mcp.confirmation import Answered, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
-from cams_mcp.fields import LONGEST_TEXT, is_encodable
+from cams_mcp.fields import LONGEST_TEXT
 from cams_mcp.guard import Guard
 from cams_mcp.models import AnyOperation, AnyTool, Listing, Request, Response
 from cams_mcp.policy import Service
+from cams_mcp.redaction import is_encodable
 from cams_mcp.schemas import Schema, input_schema, output_schema
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ ROOT = Path(cams_mcp.__file__).parent
 MOST_LINES = 300
 
 LAYERS: list[set[str]] = [
-    {"__init__", "errors", "fields", "redaction", "confirmation", "access"},
+    {"__init__", "errors", "redaction", "confirmation", "access"},
+    {"fields"},
     {"endpoint", "patience", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts", "envelope"},
     {"store", "threads", "policy", "operations", "credentials"},
     {"arguments", "schemas", "budget", "reading", "signing", "answers"},
