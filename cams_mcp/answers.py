@@ -81,14 +81,15 @@ def _not_as_documented(
 def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | MalformedAnswer:
     """Not CAMS's JSON: name the proxy, if it is one's."""
     status = answer.status
-    start = answer.body.lstrip()[:1]
-    page = start in (b"", b"<")
-    html = start == b"<" or "html" in answer.headers.get("content-type", "")
+    start, kind = answer.body.lstrip()[:1], answer.headers.get("content-type", "")
+    like_json = start in (b"{", b"[", b'"')
+    page = start in (b"", b"<") or (kind.startswith("text/plain") and not like_json)
+    html = start == b"<" or "html" in kind
     action, request_id = operation.action, answer.request_id
-    if page and status == 413:  # noqa: PLR2004
+    if not like_json and status == 413:  # noqa: PLR2004
         message = "a proxy in front of CAMS refused the request as too large (413)."
         hint = "Send fewer users in a call, or raise the proxy's body limit (nginx: client_max_body_size)."
-    elif page and status == 414:  # noqa: PLR2004
+    elif not like_json and status == 414:  # noqa: PLR2004
         message = "a proxy in front of CAMS refused the request's address as too long (414)."
         hint = "Use --users-in body (the default), or send fewer users in a call."
     elif html or 300 <= status < 400:  # noqa: PLR2004
