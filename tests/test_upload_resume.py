@@ -462,4 +462,4 @@ async def test_of_a_run_that_was_cut_off_only_what_may_have_been_sent_counts(
     more = Policy(users_per_day=limit + 1)
     async with upload_client(sandbox, folder, store=store, policy=more, elicitation_callback=yes()) as client:
         one = await client.call_tool("add_custom_audience_user", TARGET | {"users": [{"email": "one@example.com"}]})
-    assert (one.structured_content is not None) is is_done
+    assert one.structured_content is not None
