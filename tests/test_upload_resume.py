@@ -77,6 +77,21 @@ async def stopped(sandbox: Sandbox, folder: Path, store: Store, at: int = 3, *, 
     return result["upload_id"]
 
 
+async def cut_off(sandbox: Sandbox, folder: Path, store: Store, *, applied: bool) -> str:
+    """An approved upload whose call was cancelled in its third batch of 100; returns its id."""
+    reached = anyio.Event()
+    transport = hanging(sandbox, 3, reached, applied=applied)
+    async with (
+        upload_client(sandbox, folder, store=store, transport=transport, elicitation_callback=yes()) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(upload, client)
+        await reached.wait()
+        group.cancel_scope.cancel()
+    (job,) = store.journal.jobs()
+    return job.id
+
+
 def sent(sandbox: Sandbox) -> int:
     return sum(size for size, _, _ in batches_of(sandbox))
 
@@ -383,26 +398,12 @@ async def test_nothing_is_given_back_to_the_days_limit_before_the_rest_is_resume
     sandbox: Sandbox, folder: Path, store: Store
 ) -> None:
     """A process that was only paused goes on with its upload: its people count until somebody takes it over."""
-    reached = anyio.Event()
-    async with (
-        upload_client(
-            sandbox,
-            folder,
-            store=store,
-            transport=hanging(sandbox, 3, reached, applied=False),
-            elicitation_callback=yes(),
-        ) as client,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(upload, client)
-        await reached.wait()
-        group.cancel_scope.cancel()
-    (job,) = store.journal.jobs()
+    job = await cut_off(sandbox, folder, store, applied=False)
     policy = Policy(users_per_day=WHOLE)
     async with upload_client(
         sandbox, folder, store=store, policy=policy, elicitation_callback=Person("decline")
     ) as client:
-        await upload(client, resume=job.id)
+        await upload(client, resume=job)
         users = [{"email": "one@example.com"}]
         result = await client.call_tool("add_custom_audience_user", TARGET | {"users": users})
 
@@ -443,19 +444,10 @@ async def test_of_a_run_that_was_cut_off_only_what_may_have_been_sent_counts(
     sandbox: Sandbox, folder: Path, store: Store, limit: int, *, is_done: bool
 ) -> None:
     """200 were sent and 100 more may have been; these are sent again with the other 150."""
-    reached = anyio.Event()
-    transport = hanging(sandbox, 3, reached, applied=True)
-    async with (
-        upload_client(sandbox, folder, store=store, transport=transport, elicitation_callback=yes()) as client,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(upload, client)
-        await reached.wait()
-        group.cancel_scope.cancel()
-    (job,) = store.journal.jobs()
+    job = await cut_off(sandbox, folder, store, applied=True)
     policy = Policy(users_per_day=limit)
     async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
-        result = await upload(client, resume=job.id)
+        result = await upload(client, resume=job)
 
     assert (result.structured_content is not None) is is_done
     assert ("in the last 24 hours" in text_of(result)) is not is_done

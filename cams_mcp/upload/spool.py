@@ -10,6 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -174,14 +175,10 @@ class Spool:
 
     def digest_from(self, start: int) -> int:
         """The digest of the people to send from the one with this number on."""
-        first = next((index for index, number in self._numbered() if number == start), self.added)
+        kept = (index for index in range(self.added) if not self._is_dropped(index))
+        first = next(islice(kept, start, None), self.added)
         records = (record for part in range(_PARTS) for record in self._whole.part(part))
         return list_digest(key for key, index in records if index >= first and not self._is_dropped(index))
-
-    def _numbered(self) -> Iterator[tuple[int, int]]:
-        """The index of each person to send, and their number among those."""
-        kept = (index for index in range(self.added) if not self._is_dropped(index))
-        return ((index, number) for number, index in enumerate(kept))
 
     def _drop(self, index: int) -> bool:
         """Mark a person as not to be sent; False if it is marked already."""
