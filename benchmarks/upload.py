@@ -80,8 +80,8 @@ def write_csv(path: Path, people: int) -> None:
 
 def ours(path: Path, port: int, state: Path) -> None:
     """What `cams-mcp upload --yes` does, without its progress bar."""
-    from cams_mcp.arguments import parse_arguments  # noqa: PLC0415 - the server's process needs none of it
     from cams_mcp.settings import Settings  # noqa: PLC0415
+    from cams_mcp.tools.arguments import parse_arguments  # noqa: PLC0415 - the server's process needs none of it
     from cams_mcp.upload.folders import Folders  # noqa: PLC0415
     from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE  # noqa: PLC0415
 

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from cams_mcp.endpoint import DEFAULT_REGION, Endpoint
+from cams_mcp.api.endpoint import DEFAULT_REGION, Endpoint
 from cams_mcp.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from cams_mcp.client import CamsClient
+    from cams_mcp.api.client import CamsClient
+    from cams_mcp.api.credentials import CredentialSource
     from cams_mcp.confirmation import Answered, Caller, ConfirmMode, Question
-    from cams_mcp.credentials import CredentialSource
-    from cams_mcp.guard import Guard
-    from cams_mcp.policy import Policy
+    from cams_mcp.guard.guard import Guard
+    from cams_mcp.guard.policy import Policy
     from cams_mcp.sandbox import Faults
     from cams_mcp.store import BaseStore
-    from cams_mcp.tools import Outcome, Toolbox
+    from cams_mcp.tools.result import ToolResult
+    from cams_mcp.tools.toolbox import Toolbox
     from cams_mcp.upload.service import OpenFile, Uploads
 
 
@@ -111,7 +112,7 @@ class Settings:
     @property
     def policy(self) -> Policy:
         """What the guard lets out."""
-        from cams_mcp.policy import Policy  # noqa: PLC0415 - only writes need it
+        from cams_mcp.guard.policy import Policy  # noqa: PLC0415 - only writes need it
 
         return Policy(
             confirm=self.confirm,
@@ -147,7 +148,7 @@ class Settings:
 
     def credentials(self) -> CredentialSource:
         """Where the access key comes from."""
-        from cams_mcp.credentials import AccessKey, ExplicitKey, OfficialChain  # noqa: PLC0415 - not needed to start
+        from cams_mcp.api.credentials import AccessKey, ExplicitKey, OfficialChain  # noqa: PLC0415 - not needed to start
 
         if self.sandbox:
             from cams_mcp.sandbox import SANDBOX_KEY  # noqa: PLC0415
@@ -158,8 +159,8 @@ class Settings:
         return OfficialChain()
 
     def _connect(self) -> CamsClient:
-        from cams_mcp.client import CamsClient, ClientOptions  # noqa: PLC0415 - httpx is not needed to start
-        from cams_mcp.fairness import Upstream  # noqa: PLC0415
+        from cams_mcp.api.client import CamsClient, ClientOptions  # noqa: PLC0415 - httpx is not needed to start
+        from cams_mcp.api.throttle import Upstream  # noqa: PLC0415
 
         options = ClientOptions(users_in=self.users_in, timeout=self.timeout, retries=self.retries)
         upstream = Upstream(self.cams_at_once, self.cams_per_second).turn
@@ -180,7 +181,7 @@ class Settings:
     async def open(self) -> AsyncGenerator[Toolbox]:
         """The tools over a client, under these settings' guard. Imports what only calls need."""
         from cams_mcp.operations import OPERATIONS  # noqa: PLC0415
-        from cams_mcp.tools import Toolbox  # noqa: PLC0415
+        from cams_mcp.tools.toolbox import Toolbox  # noqa: PLC0415
 
         async with self._collaborators() as (client, guard, store):
             uploads = None
@@ -199,7 +200,7 @@ class Settings:
 
     @asynccontextmanager
     async def _collaborators(self) -> AsyncGenerator[tuple[CamsClient, Guard, BaseStore]]:
-        from cams_mcp.guard import Guard  # noqa: PLC0415 - not needed to start
+        from cams_mcp.guard.guard import Guard  # noqa: PLC0415 - not needed to start
 
         store = self.store()
         try:
@@ -246,7 +247,7 @@ class LazyToolbox:
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
-    ) -> Outcome | Question:
+    ) -> ToolResult | Question:
         """See `Toolbox.call`."""
         async with self._lock:
             if self._toolbox is None:

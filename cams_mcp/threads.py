@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from cams_mcp.patience import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, busy, until
+from cams_mcp.deadlines import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, busy, until
 
 T = TypeVar("T")
 

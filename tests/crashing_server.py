@@ -7,8 +7,8 @@ import os
 import signal
 from typing import Any
 
+from cams_mcp.api.client import CamsClient
 from cams_mcp.cli import main
-from cams_mcp.client import CamsClient
 from cams_mcp.models import AnyOperation
 from cams_mcp.store import Store
 

@@ -29,13 +29,13 @@ SECONDS = 300
 
 MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The answer to a question
-    "any reply is a yes": ("guard.py", "if reply.is_yes:", "if True:"),
-    "a missing reply is a yes": ("guard.py", "if answered is not None and answered.reply is None:", "if False:"),
+    "any reply is a yes": ("guard/guard.py", "if reply.is_yes:", "if True:"),
+    "a missing reply is a yes": ("guard/guard.py", "if answered is not None and answered.reply is None:", "if False:"),
     "decline is not looked at": ("confirmation.py", 'self.action == "accept" and ', ""),
     "accept without a tick": ("confirmation.py", ' and self.content.get("confirm") is True', ""),
     "a tick need not be true": ("confirmation.py", '.get("confirm") is True', '.get("confirm") not in (None, False)'),
     "a question may wait for ever": (
-        "guard.py",
+        "guard/guard.py",
         "anyio.move_on_after(self._policy.ask_seconds)",
         "anyio.CancelScope()",
     ),
@@ -44,9 +44,9 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         'step.append("declined", {**approval',
         'step.put_approval(token_hash(token), approval)\n                step.append("declined", {**approval',
     ),
-    "a no is not recorded": ("guard.py", "await self._decline(write, channel, approval, message)", "pass"),
+    "a no is not recorded": ("guard/guard.py", "await self._decline(write, channel, approval, message)", "pass"),
     "a hang-up is not recorded": (
-        "guard.py",
+        "guard/guard.py",
         'await self._decline(write, channel, question.state, "the call ended before an answer came")',
         "pass",
     ),
@@ -76,19 +76,19 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "the list may go out meanwhile": ("store/records.py", "if last_write > self.seen_write:", "if False:"),
     "the question is older than the approval": (
-        "guard.py",
+        "guard/guard.py",
         "earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))",
         'earlier = None if channel != "off" else await in_thread(lambda: self._store.earlier(write, 0.0))',
     ),
     "bound to no principal": (
-        "guard.py",
+        "guard/guard.py",
         "self._store.digest(caller.principal, identity,",
         'self._store.digest("", identity,',
     ),
-    "bound to no endpoint and key": ("guard.py", "caller.principal, identity,", 'caller.principal, "",'),
-    "bound to no arguments": ("guard.py", "operation.action, request.parameters())", "operation.action)"),
+    "bound to no endpoint and key": ("guard/guard.py", "caller.principal, identity,", 'caller.principal, "",'),
+    "bound to no arguments": ("guard/guard.py", "operation.action, request.parameters())", "operation.action)"),
     "bound to users in any order": (
-        "guard.py",
+        "guard/guard.py",
         "operation.action, request.parameters())",
         "operation.action, request.target(), request.contents())",
     ),
@@ -100,18 +100,18 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "digests have no salt": ("store/records.py", "return hmac.new(salt,", 'return hmac.new(b"",'),
     # Limits
     "any audience": (
-        "guard.py",
+        "guard/guard.py",
         "if policy.audiences and write.audience not in policy.audiences:",
         "if False:",
     ),
-    "any number in a call": ("guard.py", "write.users > policy.users_per_call", "False"),
+    "any number in a call": ("guard/guard.py", "write.users > policy.users_per_call", "False"),
     "one user more in a call": (
-        "guard.py",
+        "guard/guard.py",
         "write.users > policy.users_per_call",
         "write.users > policy.users_per_call + 1",
     ),
     "the day's limit only after asking": (
-        "guard.py",
+        "guard/guard.py",
         "self._store.check_limit(write, policy.users_per_day, standing)",
         "None",
     ),
@@ -131,13 +131,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "WHERE audience = ? AND outcome = 'sent' AND",
     ),
     "a blocked write is not recorded": (
-        "guard.py",
+        "guard/guard.py",
         'await in_thread(lambda: self._store.record("blocked", write, channel, message))',
         "pass",
     ),
     # Repetitions
     "off repeats": ("store/base.py", "problem = held(earlier, resumes=standing is not None)", "pass"),
-    "the question does not tell of a repetition": ("guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
+    "the question does not tell of a repetition": ("guard/guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
     "a repetition is told for ever": (
         "store/sqlite.py",
         '"AND started > ? ORDER BY',
@@ -172,9 +172,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "Redis takes what was just issued for the future's": ("store/redis.py", "if float(when) > time", "if True"),
     "refused writes count in Redis": ("store/redis.py", 'if outcome == "refused":', "if False:"),
-    "an ambiguous write is recorded as sent": ("guard.py", 'outcome: Outcome = "unknown"', 'outcome: Outcome = "sent"'),
+    "an ambiguous write is recorded as sent": (
+        "guard/guard.py",
+        'outcome: Outcome = "unknown"',
+        'outcome: Outcome = "sent"',
+    ),
     "the outcome is not recorded": (
-        "guard.py",
+        "guard/guard.py",
         "lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users)",
         "lambda: None",
     ),
@@ -210,25 +214,33 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "anybody can read the file": ("store/files.py", "os.O_RDWR, 0o600", "os.O_RDWR, 0o644"),
     # Who is asked, and what
     "asks clients that know addresses only": (
-        "server.py",
+        "server/caller.py",
         "(elicitation.form is not None or elicitation.url is None)",
         "True",
     ),
-    "asks clients that declared nothing": ("server.py", "can_ask, modern = _can_ask(ctx),", "can_ask, modern = True,"),
-    "asks without a way back": ("server.py", " and ctx.session.can_send_request else None", " else None"),
+    "asks clients that declared nothing": (
+        "server/caller.py",
+        "can_ask, modern = _can_ask(ctx),",
+        "can_ask, modern = True,",
+    ),
+    "asks without a way back": ("server/caller.py", " and ctx.session.can_send_request else None", " else None"),
     "asks although two steps are set": (
-        "guard.py",
+        "guard/guard.py",
         'if token is None and self._policy.confirm == "auto":',
         "if token is None:",
     ),
     "an answer without a state is no second round": (
-        "server.py",
+        "server/caller.py",
         "if params.request_state is None and params.input_responses is None:",
         "if params.request_state is None:",
     ),
-    "a client's error is a yes": ("server.py", 'return Reply("failed")', 'return Reply("accept", {"confirm": True})'),
+    "a client's error is a yes": (
+        "server/caller.py",
+        'return Reply("failed")',
+        'return Reply("accept", {"confirm": True})',
+    ),
     "a missing audience is asked about": (
-        "operations/audience_question.py",
+        "operations/audience/question.py",
         'if "audience" in found.answered and found.audience is None:',
         "if False:",
     ),
@@ -238,20 +250,20 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "pass",
     ),
     "ids are shown as they are": (
-        "operations/audience_question.py",
+        "operations/audience/question.py",
         'return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else quoted(identifier)',
         "return identifier",
     ),
-    "nothing tells a waiting client": ("server.py", "group.start_soon(progress.report_waiting)", "pass"),
-    "read-only hides the tool only": ("tools.py", "if not (read_only and operation.writes):", "if True:"),
-    "read-only hides the tool only, under the guard": ("guard.py", "if policy.read_only:", "if False:"),
+    "nothing tells a waiting client": ("server/caller.py", "group.start_soon(progress.report_waiting)", "pass"),
+    "read-only hides the tool only": ("tools/toolbox.py", "if not (read_only and operation.writes):", "if True:"),
+    "read-only hides the tool only, under the guard": ("guard/guard.py", "if policy.read_only:", "if False:"),
     "a defect while sending hides that it was sent": (
-        "guard.py",
+        "guard/guard.py",
         "raise AmbiguousWrite(",
         "raise RuntimeError if write else AmbiguousWrite(",
     ),
     "a question of a modern client waits for ten minutes": (
-        "guard.py",
+        "guard/guard.py",
         'APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)',
         "APPROVAL_SECONDS",
     ),
@@ -287,12 +299,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "return None",
     ),
     "a resume is compared by the whole list only": (
-        "guard.py",
+        "guard/guard.py",
         'part_digest=part_digest if whole_digest else "",',
         'part_digest="",',
     ),
     "a resume is compared by the rest only": (
-        "guard.py",
+        "guard/guard.py",
         "list_digest=whole_digest or part_digest,",
         "list_digest=part_digest,",
     ),
@@ -303,17 +315,17 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "approved = True",
     ),
     "a doubtful batch is sent again without a question": (
-        "guard.py",
+        "guard/guard.py",
         "if standing is None or standing.doubtful:",
         "if standing is None:",
     ),
     "a doubtful batch is sent again under off": (
-        "guard.py",
+        "guard/guard.py",
         'if channel == "off" and standing is not None and standing.doubtful:',
         "if False:",
     ),
     "approvals for a rest do not void each other": ("upload/requests.py", "return self._digest\n", "return 0\n"),
-    "another upload is resumed": ("guard.py", "if write.binding != standing.binding:", "if False:"),
+    "another upload is resumed": ("guard/guard.py", "if write.binding != standing.binding:", "if False:"),
     "the people of a run that was cut off count twice": (
         "store/sqlite.py",
         "users = max(0, users - ?)",
@@ -339,7 +351,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "an unanswered question has no end": ("store/rules.py", 'step.append("expired", entry)', "pass"),
     # The client below
     "an ambiguous write is sent again": (
-        "client.py",
+        "api/client.py",
         "if not operation.writes or error.not_executed:",
         "if True:",
     ),

@@ -13,18 +13,19 @@ import uvicorn
 from mcp import Client
 from mcp.server.lowlevel import Server
 
-from cams_mcp.client import CamsClient, ClientOptions
+from cams_mcp.api.client import CamsClient, ClientOptions
+from cams_mcp.api.credentials import CredentialSource, ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.credentials import CredentialSource, ExplicitKey
-from cams_mcp.endpoint import Endpoint
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import SANDBOX_KEY, Call, Sandbox, SandboxTransport
-from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
-from cams_mcp.server import create_server
+from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools import Toolbox, make_tool
+from cams_mcp.tools.schemas import make_tool
+from cams_mcp.tools.toolbox import Toolbox
 
 ERAS = ("auto", "legacy")
 """`mode` of the SDK's client: "auto" speaks 2026-07-28 with our server, "legacy" up to 2025-11-25."""

@@ -10,13 +10,14 @@ from mcp import Client
 from support import client_of
 
 from cams_mcp.access import LOCAL, Access
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.server import create_server
+from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools import Toolbox, make_tool
+from cams_mcp.tools.schemas import make_tool
+from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.service import FILE_TOOLS
 
 

@@ -14,15 +14,15 @@ from mcp import Client
 from support import TARGET, client_of, no_sleep, writes_that_arrived
 
 from cams_mcp.access import LOCAL, Access
-from cams_mcp.catalog import list_tools
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox, SandboxTransport
-from cams_mcp.server import create_server
+from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools import Toolbox
+from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
 from cams_mcp.upload.service import Uploads

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import VALID_ARGUMENTS, client_of
 
-from cams_mcp.answers import Answer, read_answer, server_date
+from cams_mcp.api.responses import Answer, read_answer, server_date
 from cams_mcp.errors import (
     HINTS,
     CamsError,

@@ -1,9 +1,9 @@
-"""Imports point one way, libraries stay where they belong, and no file has two subjects."""
+"""Every module has a room, every room a floor, and imports point down. No file has two subjects."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,81 +13,68 @@ import cams_mcp
 ROOT = Path(cams_mcp.__file__).parent
 MOST_LINES = 300
 
-LAYERS: list[set[str]] = [
-    {"__init__", "errors", "redaction", "confirmation", "access"},
-    {"fields"},
-    {"endpoint", "patience", "telemetry", "models", "logs", "fairness", "auth", "documents", "verdicts", "envelope"},
-    {"store", "threads", "policy", "operations", "credentials"},
-    {"arguments", "schemas", "budget", "reading", "signing", "answers"},
-    {"exchange"},
-    {"client"},
+GROUND = {
+    "__init__",
+    "access",
+    "confirmation",
+    "deadlines",
+    "errors",
+    "fields",
+    "logs",
+    "models",
+    "redaction",
+    "threads",
+}
+"""Modules at the top of the package that every room may import. Together they are the room "ground"."""
+
+FLOORS: tuple[set[str], ...] = (
+    {"ground"},
+    {"operations"},
+    {"api", "store"},
     {"guard", "sandbox"},
     {"upload"},
     {"tools"},
-    {"prompts", "resources"},
-    {"guidance"},
-    {"server", "settings", "catalog"},
-    {"stdio", "http"},
+    {"server"},
+    {"settings"},
+    {"http"},
     {"cli"},
     {"__main__"},
-]
-"""The parts of the package. Each imports only itself and what stands in the rows above it."""
+)
+"""The rooms, from the ground up. A room imports itself and the rooms on lower floors."""
 
 LIBRARIES: dict[str, set[str]] = {
-    "mcp": {"tools", "guidance", "server", "guard", "stdio", "http", "auth", "catalog", "cli.demo"},
-    "mcp_types": {
-        "tools",
-        "prompts",
-        "resources",
-        "guidance",
-        "server",
-        "guard",
-        "envelope",
-        "stdio",
-        "http",
-        "catalog",
-        "cli.demo",
-    },
-    "httpx": {"signing", "exchange", "client", "sandbox.transports", "cli.remote_checks", "auth.keys"},
+    "mcp": {"server", "http", "cli.demo"},
+    "mcp_types": {"tools", "server", "http", "cli.demo"},
+    "httpx": {"api", "sandbox.transport", "cli.remote_checks", "http.auth.keys"},
     "starlette": {"http"},
     "uvicorn": {"http"},
-    "jwt": {"auth"},
+    "jwt": {"http.auth"},
     "redis": {"store.redis_database"},
-    "cryptography": {"auth.keys"},
+    "cryptography": {"http.auth.keys"},
     "click": {"cli"},
-    "alibabacloud_credentials": {"credentials"},
+    "alibabacloud_credentials": {"api.credentials"},
     "phonenumbers": {"upload.people"},
-    "python_calamine": {"upload.reading"},
+    "python_calamine": {"upload.tables"},
     "rich": {"cli.upload"},
 }
-"""Which modules may import a library; a package stands for all of its modules."""
+"""Which rooms or modules may import a library."""
 
-# By their names inside the package: "client", "cli.demo", "sandbox" for sandbox/__init__.py.
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
+"""By name inside the package: "models", "cli.demo", "sandbox" for sandbox/__init__.py."""
+
 EACH_MODULE = pytest.mark.parametrize("module", MODULES)
 
 
-def imports(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Every import statement, those inside functions too, but not those for type checkers only."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        yield node
-    inner = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-        inner = iter(node.orelse)
-    for child in inner:
-        yield from imports(child)
-
-
 def imported(source: str) -> set[str]:
-    """The full names of what a module imports; of `from a import b`, both a and a.b."""
+    """The full names of all imports: in functions and under TYPE_CHECKING too. `from a import b` gives a and a.b."""
     names: set[str] = set()
-    for node in imports(ast.parse(source)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        else:
+        elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module is not None
             names.add(node.module)
@@ -95,62 +82,86 @@ def imported(source: str) -> set[str]:
     return names
 
 
-def parts_imported(source: str) -> set[str]:
-    """The parts of this package that a module imports."""
-    own = {name.removeprefix("cams_mcp.") for name in imported(source) if name.startswith("cams_mcp.")}
-    parts = {name.partition(".")[0] for name in own}
-    # `from cams_mcp import __version__` is an import of the package itself.
-    return {part if part in {known.partition(".")[0] for known in MODULES} else "__init__" for part in parts}
+def modules_imported(module: str) -> set[str]:
+    """The other modules of this package that a module imports."""
+    own = {name.removeprefix("cams_mcp.") for name in imported(source_of(module)) if name.startswith("cams_mcp.")}
+    return {name for name in own if name in MODULES} - {module}
 
 
-def row_of(part: str) -> int:
-    rows = [number for number, row in enumerate(LAYERS) if part in row]
-    assert len(rows) == 1, f"{part} has no place in LAYERS, or more than one"
-    return rows[0]
+def source_of(module: str) -> str:
+    return MODULES[module].read_text(encoding="utf-8")
+
+
+def room_of(module: str) -> str:
+    return "ground" if module in GROUND else module.partition(".")[0]
+
+
+def floor_of(module: str) -> int:
+    floors = [number for number, rooms in enumerate(FLOORS) if room_of(module) in rooms]
+    assert len(floors) == 1, f"{room_of(module)} has no floor in FLOORS, or more than one"
+    return floors[0]
 
 
 @EACH_MODULE
-def test_imports_point_one_way(module: str) -> None:
-    part = module.partition(".")[0]
+def test_imports_point_down(module: str) -> None:
+    others = {other for other in modules_imported(module) if room_of(other) != room_of(module)}
 
-    parts = parts_imported(MODULES[module].read_text(encoding="utf-8")) - {part}
-
-    assert [other for other in sorted(parts) if row_of(other) >= row_of(part)] == []
+    assert sorted(other for other in others if floor_of(other) >= floor_of(module)) == []
 
 
-def test_every_part_in_the_layers_exists() -> None:
-    assert {part for row in LAYERS for part in row} <= {module.partition(".")[0] for module in MODULES}
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # A package's __init__ imports its own modules to present them; that is not an arrow of the design.
+    graph = {
+        module: {other for other in modules_imported(module) if not is_face_of(other, module)} for module in MODULES
+    }
+
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def is_face_of(package: str, module: str) -> bool:
+    return module.startswith(f"{package}.")
+
+
+def test_every_room_on_the_floors_exists() -> None:
+    assert {room for rooms in FLOORS for room in rooms} == {room_of(module) for module in MODULES}
+    assert set(MODULES) >= GROUND - {"__init__"}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
     users = {
-        module
-        for module, path in MODULES.items()
-        if library in {name.partition(".")[0] for name in imported(path.read_text(encoding="utf-8"))}
+        module for module in MODULES if library in {name.partition(".")[0] for name in imported(source_of(module))}
     }
 
     assert users
     allowed = LIBRARIES[library]
-    assert {module for module in users if module not in allowed and module.partition(".")[0] not in allowed} == set()
+    assert {user for user in users if not any(f"{user}.".startswith(f"{place}.") for place in allowed)} == set()
 
 
 @EACH_MODULE
 def test_no_file_is_so_long_that_it_has_two_subjects(module: str) -> None:
-    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    assert len(source_of(module).splitlines()) <= MOST_LINES
 
 
-def test_imports_in_functions_count_and_those_for_type_checkers_do_not() -> None:
+def test_imports_in_functions_and_for_type_checkers_count() -> None:
     source = """
 from typing import TYPE_CHECKING
 import cams_mcp.errors as e
-from cams_mcp import __version__, models
 if TYPE_CHECKING:
     from cams_mcp.cli import main
-else:
-    from cams_mcp.store import Store
 def f():
     with g():
         from cams_mcp.sandbox.faults import Fault
 """
-    assert parts_imported(source) == {"errors", "__init__", "models", "store", "sandbox"}
+    assert imported(source) == {
+        "typing",
+        "typing.TYPE_CHECKING",
+        "cams_mcp.errors",
+        "cams_mcp.cli",
+        "cams_mcp.cli.main",
+        "cams_mcp.sandbox.faults",
+        "cams_mcp.sandbox.faults.Fault",
+    }

@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import PAGE, TARGET, VALID_ARGUMENTS, people
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.models import AnyOperation
 from cams_mcp.operations import (
@@ -20,6 +19,7 @@ from cams_mcp.operations import (
     LIST_MESSAGE_CAMPAIGN,
     OPERATIONS,
 )
+from cams_mcp.tools.arguments import parse_arguments
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 EVERY_OPERATION = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)

@@ -16,15 +16,15 @@ from click.testing import CliRunner, Result
 from mcp import Client, StdioServerParameters
 from support import AUDIENCE, ERAS, TARGET, Person, mcp_client, people, serving, yes
 
-from cams_mcp.catalog import list_tools
 from cams_mcp.cli import cli
+from cams_mcp.guard.policy import Policy
 from cams_mcp.http import http_app
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.sandbox.faults import Fault, Faults
-from cams_mcp.server import create_server
+from cams_mcp.server.server import create_server
 from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Store, Write
+from cams_mcp.tools.definitions import list_tools
 
 WRITE = "add_custom_audience_user"
 TESTER = types.Implementation(name="Tester", version="7.2")

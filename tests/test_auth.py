@@ -45,11 +45,11 @@ from support_http import (
 )
 from support_process import Program
 
-from cams_mcp.auth import JwtVerifier, KeySet, TokenFile, access_of
-from cams_mcp.auth import keys as keys_module
-from cams_mcp.auth.keys import FETCH_INTERVAL_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http import HttpSettings
+from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, access_of
+from cams_mcp.http.auth import keys as keys_module
+from cams_mcp.http.auth.keys import FETCH_INTERVAL_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
 from cams_mcp.sandbox import Sandbox
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)

@@ -10,10 +10,11 @@ from support import ERAS, PAGE, VALID_ARGUMENTS, text_of
 from support_cli import run
 from support_toolbox import client_over
 
-from cams_mcp.budget import as_text, fit, tokens
 from cams_mcp.models import Request
 from cams_mcp.operations import LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.tools.result import as_text
+from cams_mcp.tools.truncation import fit, tokens
 
 LISTS = [operation.name for operation in OPERATIONS if not operation.writes]
 Content = dict[str, Any]

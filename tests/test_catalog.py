@@ -6,8 +6,8 @@ import pytest
 from support import ERAS
 from support_process import Program
 
-from cams_mcp.catalog import SNAPSHOT, list_tools, render
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.tools.definitions import SNAPSHOT, list_tools, render
 
 TITLES = {
     "list_instance": "List channel instances",
@@ -21,7 +21,7 @@ WRITES = {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": Fals
 
 
 def test_the_snapshot_is_what_the_models_make() -> None:
-    assert SNAPSHOT.read_text(encoding="utf-8") == render(), "run python -m cams_mcp.catalog"
+    assert SNAPSHOT.read_text(encoding="utf-8") == render(), "run python -m cams_mcp.tools.definitions"
 
 
 def test_the_tools_stand_in_their_order_each_time() -> None:

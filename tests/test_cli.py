@@ -19,10 +19,10 @@ from support import AUDIENCE, PAGE, TARGET, VALID_ARGUMENTS, people, serving
 from support_cli import PROGRAM, SECONDS, environment, run, run_on_terminal
 
 from cams_mcp import __version__
-from cams_mcp.catalog import list_tools
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Sandbox, sandbox_app
+from cams_mcp.tools.definitions import list_tools
 
 KEY = ["--access-key-id", SANDBOX_KEY.id, "--access-key-secret", SANDBOX_KEY.secret]
 WRITE = json.dumps(TARGET | {"users": people(120)})

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from support import AUDIENCE, VALID_ARGUMENTS, client_of, no_sleep, people, serving
 
-from cams_mcp.client import LONGEST_BACKOFF, CamsClient, ClientOptions
-from cams_mcp.credentials import AccessKey, ExplicitKey
-from cams_mcp.endpoint import Endpoint
+from cams_mcp.api.client import LONGEST_BACKOFF, CamsClient, ClientOptions
+from cams_mcp.api.credentials import AccessKey, ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import (
     AmbiguousWrite,
     CamsError,

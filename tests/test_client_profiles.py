@@ -21,7 +21,7 @@ import pytest
 from support import AUDIENCE, TARGET, mcp_server, people, writes_that_arrived
 from support_raw import LEGACY, MODERN, RawClient, raw_client
 
-from cams_mcp.policy import Policy
+from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.store import Store
 

@@ -20,7 +20,7 @@ from support_cli import SECONDS, environment, run
 from cams_mcp.cli import cli, merging
 from cams_mcp.cli.clients import CLIENTS, Server
 from cams_mcp.cli.config import own_command
-from cams_mcp.cli.merging import merged_text
+from cams_mcp.cli.config_files import merged_text
 from cams_mcp.errors import ConfigurationError
 
 PROGRAM = "/opt/cams/bin/cams-mcp"

@@ -12,14 +12,14 @@ import anyio
 import pytest
 from support import serving
 
-from cams_mcp.credentials import HOW_TO_SET, TRIED, AccessKey, ExplicitKey, OfficialChain
+from cams_mcp.api.credentials import HOW_TO_SET, TRIED, AccessKey, ExplicitKey, OfficialChain
 from cams_mcp.errors import ConfigurationError, MissingCredentials
 
 # The chain reads the environment when it is imported, so every look-up has a process of its own.
 LOOK_UP = """
 import json, sys
 import anyio
-from cams_mcp.credentials import OfficialChain
+from cams_mcp.api.credentials import OfficialChain
 from cams_mcp.errors import CamsMcpError
 
 async def look_up(times):
@@ -233,7 +233,7 @@ import json, os, pathlib, sys
 import alibabacloud_credentials.provider as provider
 from alibabacloud_credentials.provider.refreshable import Credentials
 import anyio
-from cams_mcp.credentials import OfficialChain
+from cams_mcp.api.credentials import OfficialChain
 
 origin, token = sys.argv[1], sys.argv[2] or None
 config = pathlib.Path.home() / ".aliyun" / "config.json"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cams_mcp.endpoint import DEFAULT_REGION, Endpoint, is_loopback
+from cams_mcp.api.endpoint import DEFAULT_REGION, Endpoint, is_loopback
 from cams_mcp.errors import ConfigurationError
 
 

@@ -17,11 +17,11 @@ from support_http import frame, post, program
 from support_process import ENVELOPE, HANDSHAKE, Program
 from support_raw import LEGACY, MODERN, RawClient, raw_client
 
-from cams_mcp.catalog import list_tools
 from cams_mcp.confirmation import Caller
-from cams_mcp.envelope import ODD_VERSION, Unreadable, encodable, read_message
-from cams_mcp.server import create_server
-from cams_mcp.tools import Outcome
+from cams_mcp.server.messages import ODD_VERSION, Unreadable, encodable, read_message
+from cams_mcp.server.server import create_server
+from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.result import ToolResult
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 SECRET = "jane.doe@private.example.com"
@@ -327,11 +327,11 @@ class Odd:
     def __init__(self, content: dict[str, Any] | None = None) -> None:
         self._content = content
 
-    async def call(self, name: str, arguments: object, caller: Caller, **_: object) -> Outcome:
+    async def call(self, name: str, arguments: object, caller: Caller, **_: object) -> ToolResult:
         await caller.report(1, 2, f"\ud800{SECRET}")
         if self._content is None:
             raise ValueError(SECRET)
-        return Outcome(self._content)
+        return ToolResult(self._content)
 
 
 @EACH_ERA
@@ -353,7 +353,7 @@ async def test_a_defect_outside_of_a_tool_is_answered_without_its_text(
 
     made = create_server(list_tools(), Odd())
     async with Client(made, mode=mode) as client:
-        monkeypatch.setattr("cams_mcp.prompts.list_prompts", lambda _: broken())
+        monkeypatch.setattr("cams_mcp.server.prompts.list_prompts", lambda _: broken())
         with pytest.raises(MCPError, match=r"cams-mcp itself failed \(ValueError\)"):
             await client.list_prompts()
 
@@ -366,9 +366,9 @@ async def test_a_client_s_invented_name_is_printable_and_bounded(version: str, m
     seen: list[str] = []
 
     class Watching:
-        async def call(self, name: str, arguments: object, caller: Caller, **_: object) -> Outcome:
+        async def call(self, name: str, arguments: object, caller: Caller, **_: object) -> ToolResult:
             seen.append(caller.client)
-            return Outcome({})
+            return ToolResult({})
 
     named = {"name": f"\u202eapp {SECRET}\n\x00" + "x" * 300, "version": "2026.11.21"}
     monkeypatch.setattr("support_raw.INFO", named)

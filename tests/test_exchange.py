@@ -22,9 +22,10 @@ from support import ERAS, TARGET, VALID_ARGUMENTS, client_of, no_sleep, people, 
 from support_http import LISTENING
 from support_process import Program
 
-from cams_mcp.client import LONGEST_BACKOFF, CamsClient, ClientOptions
-from cams_mcp.credentials import AccessKey, ExplicitKey
-from cams_mcp.endpoint import Endpoint
+from cams_mcp.api.client import LONGEST_BACKOFF, CamsClient, ClientOptions
+from cams_mcp.api.credentials import AccessKey, ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
+from cams_mcp.api.throttle import LONGEST_WAIT_SECONDS
 from cams_mcp.errors import (
     AmbiguousWrite,
     CamsError,
@@ -36,7 +37,6 @@ from cams_mcp.errors import (
     ProxyAnswer,
     Throttled,
 )
-from cams_mcp.fairness import LONGEST_WAIT_SECONDS
 from cams_mcp.models import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from support import ERAS, client_of, text_of
 from support_http import ALICE, BOB, Clock, bearer, http_server, people_of, program
 
-from cams_mcp.auth import TokenFile
+from cams_mcp.api.throttle import LONGEST_WAIT_SECONDS, Pace, Upstream
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import NotNow
-from cams_mcp.fairness import LONGEST_WAIT_SECONDS, MOST_CALLERS, FairTools, Pace, Upstream
+from cams_mcp.http.auth import TokenFile
+from cams_mcp.http.limits import MOST_CALLERS, LimitedTools
 from cams_mcp.operations import LIST_INSTANCE
 from cams_mcp.operations.list_instance import ListInstanceRequest
 from cams_mcp.sandbox import Sandbox
@@ -43,8 +44,8 @@ class Held:
             self.running -= 1
 
 
-def tools(held: Held, clock: Clock | None = None, *, at_once: int = 100, per_minute: int = 60_000) -> FairTools:
-    return FairTools(held, at_once=at_once, per_minute=per_minute, now=clock or Clock())
+def tools(held: Held, clock: Clock | None = None, *, at_once: int = 100, per_minute: int = 60_000) -> LimitedTools:
+    return LimitedTools(held, at_once=at_once, per_minute=per_minute, now=clock or Clock())
 
 
 def open_tools() -> Held:
@@ -213,7 +214,7 @@ async def test_a_wait_that_would_be_too_long_is_refused_with_the_time() -> None:
 async def test_pace_and_queue_together_hold_a_call_no_longer_than_the_longest_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cams_mcp.fairness.LONGEST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("cams_mcp.api.throttle.LONGEST_WAIT_SECONDS", 0.2)
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -274,7 +275,7 @@ async def test_a_client_over_its_limit_gets_a_tool_error_with_words_and_others_g
 ) -> None:
     path = people_of(tmp_path / "tokens")
     limits = {"at_once": 1, "per_minute": 1, "now": Clock()}
-    settings = {"around": lambda tools: FairTools(tools, **limits), "auth_token_file": path}
+    settings = {"around": lambda tools: LimitedTools(tools, **limits), "auth_token_file": path}
     async with http_server(sandbox, TokenFile(path), **settings) as url:
         async with bearer(url, ALICE, mode) as alice:
             results = [await alice.call_tool("list_instance", {}) for _ in range(2)]

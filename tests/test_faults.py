@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import AUDIENCE, TARGET, VALID_ARGUMENTS, client_of, no_sleep, people, serving
 
-from cams_mcp.client import CamsClient, ClientOptions
-from cams_mcp.credentials import ExplicitKey
-from cams_mcp.endpoint import Endpoint
+from cams_mcp.api.client import CamsClient, ClientOptions
+from cams_mcp.api.credentials import ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import (
     AmbiguousWrite,
     CamsError,

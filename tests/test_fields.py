@@ -22,18 +22,18 @@ from support import (
     writes_that_arrived,
 )
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import ConfigurationError, InvalidArguments
 from cams_mcp.fields import LONGEST_ID, LONGEST_TEXT, MOST
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.models import AnyTool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
 from cams_mcp.store import Store
-from cams_mcp.tools import Toolbox
+from cams_mcp.tools.arguments import parse_arguments
+from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.service import FILE_TOOLS, UPLOAD_AUDIENCE_FILE
 
 TOOLS: dict[str, AnyTool] = {tool.name: tool for tool in (*OPERATIONS, *FILE_TOOLS)}

@@ -31,18 +31,18 @@ from support import (
 )
 from support_raw import LEGACY, MODERN, raw_client
 
-from cams_mcp import server as server_module
-from cams_mcp.client import CamsClient
+from cams_mcp.api.client import CamsClient
+from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Caller, ConfirmMode
-from cams_mcp.credentials import AccessKey, ExplicitKey
 from cams_mcp.errors import MissingCredentials
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS, audience_question
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
-from cams_mcp.sandbox.data import MESSENGER_SPACE
+from cams_mcp.sandbox.account import MESSENGER_SPACE
+from cams_mcp.server import caller as caller_module
 from cams_mcp.store import FILE_NAME, Store
-from cams_mcp.tools import Toolbox
+from cams_mcp.tools.toolbox import Toolbox
 
 WRITE = "add_custom_audience_user"
 LIST = TARGET | {"users": people(120)}
@@ -504,7 +504,7 @@ async def test_both_eras_confirm_over_one_http_server(sandbox: Sandbox, *, state
 async def test_a_legacy_client_hears_that_the_call_is_alive_while_the_person_thinks(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "PROGRESS_SECONDS", 0.001)
+    monkeypatch.setattr(caller_module, "PROGRESS_SECONDS", 0.001)
     heard: list[float] = []
     enough = anyio.Event()
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from support import AUDIENCE, TARGET, client_of, people, writes_that_arrived
 
+from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Answered, Caller, Preview, Question, Reply
-from cams_mcp.credentials import AccessKey, ExplicitKey
 from cams_mcp.errors import CamsMcpError
-from cams_mcp.guard import APPROVAL_SECONDS, Guard
+from cams_mcp.guard.guard import APPROVAL_SECONDS, Guard
 from cams_mcp.models import Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest

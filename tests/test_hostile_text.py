@@ -63,18 +63,18 @@ from support_hostile import (
     with_person,
 )
 
-from cams_mcp.catalog import list_tools
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.cli.clients import CLIENTS
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.policy import Policy
-from cams_mcp.prompts import PROMPTS
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
-from cams_mcp.server import create_server
+from cams_mcp.server.prompts import PROMPTS
+from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools import Toolbox
+from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
 from cams_mcp.upload.service import Uploads

@@ -7,8 +7,8 @@ import pytest
 from support import ERAS, VALID_ARGUMENTS, people
 from support_http import ALICE, frame, get, http_server, people_of, post, program
 
-from cams_mcp.auth import TokenFile
 from cams_mcp.http import HttpSettings
+from cams_mcp.http.auth import TokenFile
 from cams_mcp.sandbox import Sandbox
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)

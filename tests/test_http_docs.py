@@ -5,10 +5,10 @@ import re
 import click
 from generate import ROOT
 
-from cams_mcp.auth.keys import FETCH_INTERVAL_SECONDS, FETCH_TIMEOUT_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
-from cams_mcp.auth.token_file import LEAST_TOKEN_LENGTH
+from cams_mcp.api.throttle import LONGEST_WAIT_SECONDS
 from cams_mcp.cli import cli
-from cams_mcp.fairness import LONGEST_WAIT_SECONDS
+from cams_mcp.http.auth.keys import FETCH_INTERVAL_SECONDS, FETCH_TIMEOUT_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
+from cams_mcp.http.auth.token_file import LEAST_TOKEN_LENGTH
 from cams_mcp.http.health import ALIVE_PATH, CACHE_SECONDS, READY_PATH
 from cams_mcp.http.settings import HttpSettings
 

@@ -216,7 +216,7 @@ def test_an_exception_shows_where_and_of_what_kind_but_not_its_text(form: str) -
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_libraries_say_is_scrubbed_and_what_we_say_is_not(form: str) -> None:
     assert SECRET not in line_of(form, "uvicorn.error", "bad request: %s", SECRET)
-    assert "a long line " * 40 in line_of(form, "cams_mcp.server", "a long line " * 40)
+    assert "a long line " * 40 in line_of(form, "cams_mcp.server.server", "a long line " * 40)
 
 
 def test_a_line_of_json_is_one_line_whatever_is_said() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import VALID_ARGUMENTS
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.models import AnyOperation
 from cams_mcp.operations import LIST_CHAT_GROUP, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, LIST_MESSAGE_CAMPAIGN
+from cams_mcp.tools.arguments import parse_arguments
 
 # operation: the element of a row that holds its number.
 LISTS: dict[str, tuple[AnyOperation, str]] = {

@@ -12,9 +12,9 @@ from support import AUDIENCE, TARGET, VALID_ARGUMENTS, no_sleep, people, serving
 from support_nginx import NGINX, nginx
 from support_redis import free_port
 
-from cams_mcp.client import CamsClient, ClientOptions
-from cams_mcp.credentials import ExplicitKey
-from cams_mcp.endpoint import Endpoint
+from cams_mcp.api.client import CamsClient, ClientOptions
+from cams_mcp.api.credentials import ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import CamsError, CamsMcpError, ProxyAnswer
 from cams_mcp.models import AnyOperation, Request
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from support import TARGET, VALID_ARGUMENTS, client_of, people
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.models import AnyOperation, Operation, Request, Response
 from cams_mcp.operations import (
@@ -27,7 +26,8 @@ from cams_mcp.operations import (
     OPERATIONS,
 )
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.schemas import input_schema, output_schema
+from cams_mcp.tools.arguments import parse_arguments
+from cams_mcp.tools.schemas import input_schema, output_schema
 
 FIVE: tuple[AnyOperation, ...] = (
     LIST_INSTANCE,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic.alias_generators import to_pascal
 from support import AUDIENCE, TARGET, VALID_ARGUMENTS, client_of, people, serving
 
-from cams_mcp.client import ClientOptions
+from cams_mcp.api.client import ClientOptions
 from cams_mcp.models import AnyOperation
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, WireRequest, sandbox_app

@@ -15,8 +15,8 @@ from support_raw import LEGACY, MODERN, raw_client
 
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.prompts import get_prompt
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.server.prompts import get_prompt
 from cams_mcp.store import Store
 
 TOOLS = [operation.name for operation in OPERATIONS]

@@ -19,7 +19,7 @@ from support_cli import environment
 from support_packages import build_mcpb, connect_and_list
 
 import cams_mcp
-from cams_mcp.catalog import SNAPSHOT, list_tools
+from cams_mcp.tools.definitions import SNAPSHOT, list_tools
 
 SERVER = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
 VARIABLES = {variable["name"]: variable for variable in SERVER["packages"][0]["environmentVariables"]}
@@ -68,7 +68,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         metadata = archive.read(f"cams_mcp-{cams_mcp.__version__}.dist-info/METADATA").decode()
 
     assert names == sources()
-    assert {"cams_mcp/tools.json", "cams_mcp/py.typed"} <= names
+    assert {"cams_mcp/tools/tools.json", "cams_mcp/py.typed"} <= names
     # The registry looks for this line in what PyPI shows.
     assert f"mcp-name: {SERVER['name']}" in metadata
 

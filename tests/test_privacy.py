@@ -16,9 +16,9 @@ from mcp.shared.exceptions import MCPError
 from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, serving, text_of, yes
 from support_cli import PROGRAM, environment
 
-from cams_mcp.credentials import AccessKey
+from cams_mcp.api.credentials import AccessKey
 from cams_mcp.sandbox import FAULTS, Fault, Faults, Sandbox, sandbox_app
-from cams_mcp.sandbox.data import WHATSAPP_SPACE
+from cams_mcp.sandbox.account import WHATSAPP_SPACE
 
 KEY = AccessKey("made-up-id", "made-up-secret-7c1f", "made-up-token-93ab")
 SETTINGS = {

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import AUDIENCE, TARGET
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.errors import InvalidArguments, MalformedAnswer, PermissionDenied
 from cams_mcp.fields import MOST
 from cams_mcp.models import LookUp
@@ -20,7 +19,8 @@ from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.redaction import mask_email, printable, quoted
 from cams_mcp.store import Job
 from cams_mcp.store.journal import Batch
-from cams_mcp.upload.checking import Checked
+from cams_mcp.tools.arguments import parse_arguments
+from cams_mcp.upload.checks import Checked
 from cams_mcp.upload.requests import FileWrite, RestOfUpload
 from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE
 

@@ -14,9 +14,9 @@ from support_toolbox import client_over
 from cams_mcp.access import NOBODY, READ_SCOPE, Access
 from cams_mcp.errors import HINTS
 from cams_mcp.operations import LIST_INSTANCE, OPERATIONS
-from cams_mcp.resources import ACCOUNTS, REFERENCE, read_resource, reference
 from cams_mcp.sandbox import Fault, Faults, Sandbox
-from cams_mcp.schemas import input_schema
+from cams_mcp.server.resources import ACCOUNTS, REFERENCE, read_resource, reference
+from cams_mcp.tools.schemas import input_schema
 from cams_mcp.upload.service import FILE_TOOLS
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
@@ -223,5 +223,5 @@ def test_guidance_is_not_paid_for_at_the_start() -> None:
         assert program.status() == 0
         imported = program.errors
 
-    assert "cams_mcp.guidance" in imported
+    assert "cams_mcp.server.handlers" in imported
     assert [name for name in NOT_AT_START if re.search(rf"\bcams_mcp\.{name}\b", imported)] == []

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import AUDIENCE, PAGE, TARGET, VALID_ARGUMENTS, client_of, people, serving
 
-from cams_mcp.client import FORM
-from cams_mcp.credentials import AccessKey
+from cams_mcp.api.client import FORM
+from cams_mcp.api.credentials import AccessKey
+from cams_mcp.api.signing import DATE_FORMAT, authorization, encode_form
 from cams_mcp.errors import ServiceError
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_CUSTOM_AUDIENCE, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, WireRequest, sandbox_app
-from cams_mcp.sandbox.data import MESSENGER_SPACE, WHATSAPP_SPACE
-from cams_mcp.signing import DATE_FORMAT, authorization, encode_form
+from cams_mcp.sandbox.account import MESSENGER_SPACE, WHATSAPP_SPACE
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
 NONCES = map("nonce-{}".format, itertools.count())

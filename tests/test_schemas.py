@@ -10,7 +10,7 @@ from support import ERAS, TARGET, VALID_ARGUMENTS, mcp_client, people, yes
 from cams_mcp.models import AnyOperation
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.tools import make_tool
+from cams_mcp.tools.schemas import make_tool
 
 EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 READS = [operation.name for operation in OPERATIONS if not operation.writes]

@@ -27,11 +27,11 @@ from support_http import (
 )
 
 from cams_mcp.access import NOBODY, Access
-from cams_mcp.auth import TokenFile, current_access
-from cams_mcp.catalog import list_tools
+from cams_mcp.http.auth import TokenFile, current_access
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.server import create_server, tools_that_write
+from cams_mcp.server.server import create_server, tools_that_write
 from cams_mcp.store import Store
+from cams_mcp.tools.definitions import list_tools
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]

@@ -17,15 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import client_of, no_sleep, serving
 
-from cams_mcp.client import CamsClient, ClientOptions
-from cams_mcp.credentials import AccessKey, ExplicitKey
-from cams_mcp.endpoint import Endpoint
-from cams_mcp.errors import ServiceError
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
-from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.list_instance import ListInstanceRequest
-from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport, WireRequest
-from cams_mcp.signing import (
+from cams_mcp.api.client import CamsClient, ClientOptions
+from cams_mcp.api.credentials import AccessKey, ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
+from cams_mcp.api.signing import (
     ACS3Auth,
     authorization,
     canonical_request,
@@ -35,6 +30,11 @@ from cams_mcp.signing import (
     signed_header_names,
     string_to_sign,
 )
+from cams_mcp.errors import ServiceError
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
+from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
+from cams_mcp.operations.list_instance import ListInstanceRequest
+from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport, WireRequest
 
 ANY_TEXT = st.one_of(st.text(), st.text(alphabet="*~+%/ &=?#'\"!()[]{}:;@,<>\\|^`$\x00\ta\u00e9\u4e0a\U0001f600"))
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=500)

@@ -200,9 +200,15 @@ def test_starting_and_listing_import_nothing_that_only_calls_need(mode: str) -> 
         assert program.status() == 0
 
     imported = {line.rpartition("|")[2].strip() for line in program.errors.splitlines() if "|" in line}
-    assert {"mcp", "cams_mcp.server", "cams_mcp.stdio"} <= imported
-    unwanted = ("httpx", "httpcore", "alibabacloud_credentials", "aiohttp", "cams_mcp.client", "cams_mcp.sandbox")
-    unwanted += ("cams_mcp.operations", "cams_mcp.credentials", "cams_mcp.tools", "cams_mcp.http", "cams_mcp.models")
+    assert {"mcp", "cams_mcp.server.server", "cams_mcp.server.stdio"} <= imported
+    unwanted = ("httpx", "httpcore", "alibabacloud_credentials", "aiohttp", "cams_mcp.api.client", "cams_mcp.sandbox")
+    unwanted += (
+        "cams_mcp.operations",
+        "cams_mcp.api.credentials",
+        "cams_mcp.tools.toolbox",
+        "cams_mcp.http",
+        "cams_mcp.models",
+    )
     assert [name for name in unwanted if name in imported] == []
 
 

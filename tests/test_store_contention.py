@@ -29,8 +29,8 @@ from support_process import Program
 from support_redis import MISSING, REDIS, RedisServer
 from test_store import WRITE, events
 
+from cams_mcp.deadlines import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, until
 from cams_mcp.errors import StoreError
-from cams_mcp.patience import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, until
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.redis import RedisStore

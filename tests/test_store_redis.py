@@ -31,8 +31,8 @@ from support_redis import MISSING, REDIS, RedisServer, free_port
 from test_guard_machine import GuardMachine
 from test_store import ATTEMPTS, BINDINGS, WRITE, events, run_at_once, spend_each_once
 
+from cams_mcp.deadlines import until
 from cams_mcp.errors import ConfigurationError, NotConfirmed, StoreError
-from cams_mcp.patience import until
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
 from cams_mcp.store import BaseStore, open_store

@@ -26,16 +26,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from support import TARGET, client_of, no_sleep, writes_that_arrived
 from support_uploads import email
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.confirmation import Caller, ConfirmMode, Preview, Reply
 from cams_mcp.errors import CamsMcpError, NotConfirmed, StoreError
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
-from cams_mcp.policy import Policy
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.records import RESUME_SECONDS
 from cams_mcp.threads import in_thread
+from cams_mcp.tools.arguments import parse_arguments
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.requests import UploadAudienceFileResponse
 from cams_mcp.upload.runner import Limits

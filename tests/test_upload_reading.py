@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cams_mcp.errors import FileRefused
-from cams_mcp.upload.checking import Checked, HowToRead, check_file
+from cams_mcp.upload.checks import Checked, HowToRead, check_file
 from cams_mcp.upload.people import BAD_EMAIL, NO_COUNTRY, NOTHING, TOO_LONG
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom", "gb18030"]

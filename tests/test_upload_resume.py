@@ -16,7 +16,7 @@ from mcp import Client
 from support import ERAS, TARGET, Person, text_of, yes
 from support_uploads import FILE, UPLOAD, Way, batches_of, breaking, email, hanging, upload_client, write_people
 
-from cams_mcp.policy import Policy
+from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.store import Store
 from cams_mcp.store.records import RESUME_SECONDS

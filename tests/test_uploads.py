@@ -31,12 +31,12 @@ from support_uploads import (
 )
 
 from cams_mcp.access import Access
-from cams_mcp.catalog import list_tools
 from cams_mcp.errors import NotConfirmed
-from cams_mcp.policy import Policy
+from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox
 from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Journal, Store, open_store
+from cams_mcp.tools.definitions import list_tools
 
 both_eras = pytest.mark.parametrize("mode", ERAS)
 Send = Callable[[], Awaitable[httpx.Response]]

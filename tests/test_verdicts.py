@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import TARGET, client_of, people
 
-from cams_mcp.client import ClientOptions
+from cams_mcp.api.client import ClientOptions
+from cams_mcp.api.outcome import REFUSAL_STATUSES, SUCCESS_STATUSES, Verdict, verdict
 from cams_mcp.errors import AmbiguousWrite, CamsError, ProxyAnswer, ServiceError, Throttled
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.verdicts import REFUSAL_STATUSES, SUCCESS_STATUSES, Verdict, verdict
 
 WRITE = ADD_CUSTOM_AUDIENCE_USER
 OK = [200, 201, 202, 203]

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.cli.clients import CLIENTS, Client, Server
-from cams_mcp.cli.merging import write_merged
+from cams_mcp.cli.config_files import write_merged
 from cams_mcp.cli.options import READ_ONLY, errors_shown, option, with_options
-from cams_mcp.endpoint import Endpoint
 from cams_mcp.errors import ConfigurationError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -12,7 +12,7 @@ import mcp_types as types
 from mcp import Client, StdioServerParameters
 
 from cams_mcp.cli.options import Failure
-from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
 
 PAGE = {"cust_space_id": MESSENGER_SPACE, "page_id": MESSENGER_PAGE}
 PEOPLE = [{"email": f"customer{number:03}@example.com"} for number in range(150)]

@@ -12,10 +12,10 @@ import anyio.to_thread
 import httpx
 
 from cams_mcp import __version__
-from cams_mcp.answers import server_date
+from cams_mcp.api.credentials import AccessKey, OfficialChain
+from cams_mcp.api.responses import server_date
 from cams_mcp.cli.checks import Check
 from cams_mcp.confirmation import Caller, Question
-from cams_mcp.credentials import AccessKey, OfficialChain
 from cams_mcp.errors import CamsMcpError, PermissionDenied, ServiceError, clock_hint
 from cams_mcp.operations import LIST_INSTANCE
 from cams_mcp.redaction import scrub

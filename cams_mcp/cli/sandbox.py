@@ -11,7 +11,7 @@ from cams_mcp.cli.options import LOGGING, errors_shown, option, with_options
 from cams_mcp.http import bind, require_loopback, serve_http
 from cams_mcp.logs import set_up_logging
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
-from cams_mcp.sandbox.data import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
 
 LONGEST_REQUEST_LINE = 16 * 1024 * 1024
 """The official SDK puts 10,000 users in the address: a megabyte."""

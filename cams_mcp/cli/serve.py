@@ -9,13 +9,13 @@ from typing import Any
 import anyio
 import click
 
-from cams_mcp.catalog import list_tools
+from cams_mcp.api.endpoint import is_loopback
 from cams_mcp.cli.options import HTTP, LOG_FORMAT, option, with_settings
-from cams_mcp.endpoint import is_loopback
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
-from cams_mcp.server import create_server
+from cams_mcp.server.server import create_server
 from cams_mcp.settings import LazyToolbox, Settings
+from cams_mcp.tools.definitions import list_tools
 
 
 @click.command("serve")
@@ -61,13 +61,13 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
 def _start_exporting() -> None:
     """Export traces, if the environment asks for it. This starts threads."""
     if any(name.startswith("OTEL_") for name in os.environ):
-        from cams_mcp.telemetry import start_exporting  # noqa: PLC0415 - only where traces are asked for
+        from cams_mcp.api.tracing import start_exporting  # noqa: PLC0415 - only where traces are asked for
 
         start_exporting()
 
 
 async def _serve_stdio(settings: Settings) -> None:
-    from cams_mcp.stdio import serve_stdio  # noqa: PLC0415 - only one transport is needed
+    from cams_mcp.server.stdio import serve_stdio  # noqa: PLC0415 - only one transport is needed
 
     async with LazyToolbox(settings.open) as toolbox:
         definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))

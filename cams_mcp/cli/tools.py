@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cams_mcp.catalog import list_tools
 from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.tools.definitions import list_tools
 
 
 @click.command("tools")

@@ -16,7 +16,6 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cams_mcp.arguments import parse_arguments
 from cams_mcp.cli.options import Failure, with_settings
 from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Caller, Preview
@@ -24,6 +23,7 @@ from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Response
 from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
+from cams_mcp.tools.arguments import parse_arguments
 from cams_mcp.upload.folders import open_anywhere
 from cams_mcp.upload.requests import UploadAudienceFileResponse
 from cams_mcp.upload.service import CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE, Uploads

@@ -1,11 +1,11 @@
 """Serve over Streamable HTTP at `/mcp`: authentication, scopes, hosts, limits, health."""
 
 from cams_mcp.http.app import http_app
-from cams_mcp.http.draining import Draining
 from cams_mcp.http.health import Health
-from cams_mcp.http.listening import bind, require_loopback, serve_http
-from cams_mcp.http.running import run_http, run_http_workers
+from cams_mcp.http.serve import run_http, run_http_workers
 from cams_mcp.http.settings import MCP_PATH, HttpSettings
+from cams_mcp.http.shutdown import Draining
+from cams_mcp.http.sockets import bind, require_loopback, serve_http
 
 __all__ = [
     "MCP_PATH",

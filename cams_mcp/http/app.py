@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from cams_mcp.access import SCOPES
 from cams_mcp.http.health import Health
 from cams_mcp.http.messages import ReadMessages
-from cams_mcp.http.requests import REQUEST_ID_HEADER, KnownHosts, RequestIds
+from cams_mcp.http.middleware import REQUEST_ID_HEADER, KnownHosts, RequestIds
 from cams_mcp.http.scopes import RequireScopes, RequireToken
 from cams_mcp.http.settings import MCP_PATH, HttpSettings
 from cams_mcp.logs import quiet_sdk

@@ -1,7 +1,7 @@
 """Refuse what a caller may not do as HTTP says it: 401 and 403 with `WWW-Authenticate` (RFC 6750, RFC 9728).
 
-The server itself refuses too, whatever stands before it (`cams_mcp.server`). Here a client learns it in the way that
-lets it ask its user for more.
+The MCP server checks scopes too (`server/server.py`), whatever transport it has. This answer lets a client ask its user
+for more.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cams_mcp.access import READ_SCOPE, SCOPES, WRITE_SCOPE, Access
-from cams_mcp.auth import access_of
+from cams_mcp.http.auth import access_of
 from cams_mcp.http.messages import ASKED, Asked
 from cams_mcp.http.settings import MCP_PATH
-from cams_mcp.server import OPEN_METHODS
+from cams_mcp.server.server import OPEN_METHODS
 
 
 class RequireToken:

@@ -1,58 +1,16 @@
 """AddCustomAudienceUser, as documented on its page of the CAMS API reference: the one write."""
 
-import re
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from cams_mcp.fields import BOUNDED, NESTED, Id, wrong
-from cams_mcp.models import LookUp, Operation, Request, Response, Strict
-from cams_mcp.operations.audience_question import describe, person
-from cams_mcp.operations.people import list_digest, person_hash
-from cams_mcp.redaction import FILLERS
+from cams_mcp.models import LookUp, Operation, Request, Response
+from cams_mcp.operations.audience.question import describe
+from cams_mcp.operations.audience.users import AudienceUser, list_digest, person, person_hash
 
 MAX_USERS = 10_000
 """Users per call ("You can include up to 10,000 user records in each API call")."""
-
-LONGEST_EMAIL = 254
-"""RFC 5321's limit of a path."""
-
-LONGEST_PHONE = 64
-"""With every separator that people write."""
-
-_PART = rf"\s@,;<>(){FILLERS}"
-EMAIL = re.compile(rf"[^{_PART}]+@[^{_PART}]+\.[^{_PART}.]+")
-_PHONE_SEPARATORS = re.compile(r"[\s().\-/]")
-_PHONE_DIGITS = re.compile(r"\+?[0-9]{7,15}")
-
-
-def _check_email(value: str) -> str:
-    address = value.strip()
-    # No mailbox has invisible characters, and half a surrogate pair cannot even be sent.
-    if len(value) > LONGEST_EMAIL or not (address.isprintable() and EMAIL.fullmatch(address)):
-        raise wrong("must be an e-mail address like name@example.com (or leave it out)")
-    return value
-
-
-def _check_phone(value: str) -> str:
-    if len(value) > LONGEST_PHONE or not _PHONE_DIGITS.fullmatch(_PHONE_SEPARATORS.sub("", value)):
-        raise wrong("must be 7 to 15 digits with the country code (or leave it out)")
-    return value
-
-
-class AudienceUser(Strict):
-    """One person: an e-mail address, a phone number, or both."""
-
-    email: Annotated[Annotated[str, AfterValidator(_check_email)] | None, Field(description="E-mail address.")] = None
-    phone: Annotated[
-        Annotated[str, AfterValidator(_check_phone)] | None, Field(description="Digits with country code.")
-    ] = None
-
-    @model_validator(mode="after")
-    def _has_either(self) -> Self:
-        if self.email is None and self.phone is None:
-            raise wrong("needs an email, a phone, or both")
-        return self
 
 
 def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list[AudienceUser] | None:

@@ -3,7 +3,7 @@
 from cams_mcp.sandbox.faults import FAULTS, Fault, Faults
 from cams_mcp.sandbox.gateway import WireRequest
 from cams_mcp.sandbox.service import SANDBOX_KEY, Call, Reply, Sandbox
-from cams_mcp.sandbox.transports import SandboxTransport, sandbox_app
+from cams_mcp.sandbox.transport import SandboxTransport, sandbox_app
 
 __all__ = [
     "FAULTS",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from cams_mcp.credentials import AccessKey
-from cams_mcp.signing import DATE_FORMAT, authorization, encode
+from cams_mcp.api.credentials import AccessKey
+from cams_mcp.api.signing import DATE_FORMAT, authorization, encode
 
 WINDOW = dt.timedelta(minutes=15)
 _AUTHORIZATION = re.compile(r"ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([0-9a-f]{64})")

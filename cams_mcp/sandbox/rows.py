@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from cams_mcp.sandbox.data import Row
+from cams_mcp.sandbox.account import Row
 from cams_mcp.sandbox.gateway import Refused
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cams_mcp.credentials import AccessKey
+from cams_mcp.api.credentials import AccessKey
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
-from cams_mcp.operations.audience_question import MIN_MATCHED
-from cams_mcp.sandbox.data import Account, make_account
+from cams_mcp.operations.audience.question import MIN_MATCHED
+from cams_mcp.sandbox.account import Account, make_account
 from cams_mcp.sandbox.faults import Faults
 from cams_mcp.sandbox.gateway import Gateway, Refused, WireRequest
 from cams_mcp.sandbox.rows import contains, equals, is_bound, is_user, json_of, nested_page, of_page, page_of

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cams_mcp.patience import busy, seconds_until, step_deadline
+from cams_mcp.deadlines import busy, seconds_until, step_deadline
 from cams_mcp.store.files import FILE_NAME, cannot_be_kept, identity, make_private_file
 
 __all__ = ["FILE_NAME", "Database"]

@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
 from redis.retry import Retry
 
+from cams_mcp.deadlines import PATIENCE_SECONDS, busy, seconds_until, step_deadline, until
 from cams_mcp.errors import StoreError
-from cams_mcp.patience import PATIENCE_SECONDS, busy, seconds_until, step_deadline, until
 
 PREFIX = "cams-mcp:"
 CONNECT_SECONDS = 1.0

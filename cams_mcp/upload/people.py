@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from cams_mcp.errors import FileRefused
-from cams_mcp.operations.add_custom_audience_user import EMAIL
+from cams_mcp.operations.audience.users import EMAIL
 
 EMAIL_NAMES = frozenset(
     [

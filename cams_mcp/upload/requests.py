@@ -6,14 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
+from cams_mcp.api.signing import Encoded
 from cams_mcp.fields import FilePath, Id, Text
 from cams_mcp.models import LookUp, Outcome, Request, Response
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.audience_question import consequences, describe_target, examples
+from cams_mcp.operations.audience.question import consequences, describe_target, examples
 from cams_mcp.redaction import quoted, readable
-from cams_mcp.signing import Encoded
 from cams_mcp.store import Job
-from cams_mcp.upload.checking import Checked, HowToRead
+from cams_mcp.upload.checks import Checked, HowToRead
 from cams_mcp.upload.spool import encode_batch
 
 

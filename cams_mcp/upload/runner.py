@@ -11,14 +11,14 @@ import anyio.to_thread
 
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, ProxyAnswer, StoreError, Throttled
+from cams_mcp.guard.policy import Service
 from cams_mcp.models import Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
-from cams_mcp.policy import Service
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
 from cams_mcp.threads import in_thread, patiently
-from cams_mcp.upload.checking import Checked
+from cams_mcp.upload.checks import Checked
 from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
 

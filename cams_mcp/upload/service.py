@@ -14,14 +14,14 @@ import anyio.to_thread
 
 from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question
 from cams_mcp.errors import FileRefused, NotConfirmed
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Service
 from cams_mcp.models import Request, Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
-from cams_mcp.operations.audience_question import MIN_MATCHED
-from cams_mcp.policy import Service
+from cams_mcp.operations.audience.question import MIN_MATCHED
 from cams_mcp.store import Job, Journal, Standing
 from cams_mcp.threads import in_thread
-from cams_mcp.upload.checking import Checked, HowToRead, check_file
+from cams_mcp.upload.checks import Checked, HowToRead, check_file
 from cams_mcp.upload.requests import (
     CheckAudienceFileRequest,
     CheckAudienceFileResponse,

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from cams_mcp.operations.people import HASH_BYTES, list_digest, person_hash
-from cams_mcp.signing import encode
+from cams_mcp.api.signing import encode
+from cams_mcp.operations.audience.users import HASH_BYTES, list_digest, person_hash
 from cams_mcp.upload.people import Person
 
 _PARTS = 64

@@ -16,7 +16,7 @@ from support_packages import build_mcpb, connect_and_list
 from support_peers import VENVS, node_package, run
 
 import cams_mcp
-from cams_mcp.catalog import list_tools
+from cams_mcp.tools.definitions import list_tools
 
 SECONDS = 300
 FROM_OUTSIDE = ("UV_", "SSL_", "PIP_", "HTTP_PROXY", "HTTPS_PROXY")

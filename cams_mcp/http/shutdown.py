@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.errors import NotNow
-from cams_mcp.server import Tools
-
-if TYPE_CHECKING:
-    from cams_mcp.tools import Outcome
+from cams_mcp.tools.result import ToolResult, Tools
 
 Ask = Callable[[str], Awaitable[Reply]]
 
@@ -58,7 +55,7 @@ class Draining:
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
-    ) -> Outcome | Question:
+    ) -> ToolResult | Question:
         """See `Toolbox.call`.
 
         Raises:

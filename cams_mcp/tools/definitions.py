@@ -2,7 +2,7 @@
 
 Making five tools from their models costs a twentieth of the server's start, and nothing else at start needs the models.
 So `tools.json` beside this file holds the definitions; it is also where a change of a model shows in review. After
-changing a model run `python -m cams_mcp.catalog`; a test fails until then.
+changing a model run `python -m cams_mcp.tools.definitions`; a test fails until then.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def list_tools(*, read_only: bool = False, uploads: bool = False) -> list[types.
 def render() -> str:
     """The text of `tools.json` for the operations as they are."""
     from cams_mcp.operations import OPERATIONS  # noqa: PLC0415 - only to make the snapshot
-    from cams_mcp.tools import make_tool  # noqa: PLC0415
+    from cams_mcp.tools.schemas import make_tool  # noqa: PLC0415
     from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415
 
     made = {

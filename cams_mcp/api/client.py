@@ -16,9 +16,14 @@ from typing import Literal, Self
 import anyio
 import httpx
 
-from cams_mcp.answers import Answer, read_answer
-from cams_mcp.credentials import CredentialSource, ExplicitKey
-from cams_mcp.endpoint import Endpoint
+from cams_mcp.api.credentials import CredentialSource, ExplicitKey
+from cams_mcp.api.endpoint import Endpoint
+from cams_mcp.api.exchange import BROKEN, Progress, exchange, http_clients, no_key_in_time
+from cams_mcp.api.outcome import is_uncertain
+from cams_mcp.api.responses import Answer, read_answer
+from cams_mcp.api.signing import ACS3Auth, encode_form
+from cams_mcp.api.throttle import LONGEST_WAIT_SECONDS
+from cams_mcp.api.tracing import cams_span
 from cams_mcp.errors import (
     AmbiguousWrite,
     CamsError,
@@ -27,12 +32,7 @@ from cams_mcp.errors import (
     InvalidArguments,
     Throttled,
 )
-from cams_mcp.exchange import BROKEN, Progress, exchange, http_clients, no_key_in_time
-from cams_mcp.fairness import LONGEST_WAIT_SECONDS
 from cams_mcp.models import AnyOperation, Operation, Request, RequestT, ResponseT
-from cams_mcp.signing import ACS3Auth, encode_form
-from cams_mcp.telemetry import cams_span
-from cams_mcp.verdicts import is_uncertain
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"

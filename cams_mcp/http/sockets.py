@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.types import ASGIApp
 
-from cams_mcp.endpoint import is_loopback
+from cams_mcp.api.endpoint import is_loopback
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
 
@@ -24,7 +24,7 @@ SENDING_SECONDS = 2
 
 
 class Work(Protocol):
-    """What must come to an end before the server stops; `cams_mcp.http.draining.Draining` is."""
+    """What must come to an end before the server stops; `cams_mcp.http.shutdown.Draining` is."""
 
     @property
     def is_running(self) -> bool: ...

@@ -16,8 +16,8 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 
-from cams_mcp.envelope import Unreadable, read_message
 from cams_mcp.logs import quiet_sdk
+from cams_mcp.server.messages import Unreadable, read_message
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ import anyio
 
 from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply, why_not
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
+from cams_mcp.guard.policy import Policy, Service
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
-from cams_mcp.policy import Policy, Service
 from cams_mcp.store import BaseStore, Standing, Write, doubtful
 from cams_mcp.threads import in_thread, patiently
 

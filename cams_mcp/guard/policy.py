@@ -38,7 +38,7 @@ class Policy:
 
 
 class Service(Protocol):
-    """Where writes go: `cams_mcp.client.CamsClient`."""
+    """Where writes go: `cams_mcp.api.client.CamsClient`."""
 
     async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT: ...
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import jwt
 from mcp.server.auth.provider import AccessToken
 
-from cams_mcp.auth.keys import ALGORITHMS, KeySet
+from cams_mcp.http.auth.keys import ALGORITHMS, KeySet
 from cams_mcp.redaction import printable, readable
 
 LONGEST_TOKEN = 16 * 1024

@@ -7,9 +7,23 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from cams_mcp.models import Request, Response
+import mcp_types as types
+
+from cams_mcp.models import AnyTool, Request, Response
 
 Schema = dict[str, Any]
+
+TOKEN_ARGUMENT = "confirmation_token"  # noqa: S105 - an argument's name
+
+WRITE_INPUT: Schema = {
+    TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user said yes. Never invent it."}
+}
+WRITE_OUTPUT: Schema = {
+    "status": {"type": "string", "enum": ["sent", "stopped", "confirmation_required"]},
+    "preview": {"type": "string", "description": "Show it to the user word for word."},
+    TOKEN_ARGUMENT: {"type": "string"},
+    "next": {"type": "string"},
+}
 
 
 def input_schema(model: type[Request]) -> Schema:
@@ -88,3 +102,23 @@ def _flatten(node: Any, definitions: Schema) -> Any:
         rest = {key: _flatten(value, definitions) for key, value in schema.items() if key != "properties"}
         return rest | {"properties": properties}
     return {key: _flatten(value, definitions) for key, value in schema.items()}
+
+
+def make_tool(operation: AnyTool) -> types.Tool:
+    """The definition of a tool, as a client lists it."""
+    request: type[Request] = operation.request
+    writes = operation.writes
+    given, result = input_schema(request), output_schema(operation.response)
+    if writes:
+        given = given | {"properties": given["properties"] | WRITE_INPUT}
+        result = result | {"properties": WRITE_OUTPUT | result["properties"], "required": ["status"]}
+    return types.Tool(
+        name=operation.name,
+        title=operation.title,
+        description=request.__doc__,
+        input_schema=given,
+        output_schema=result,
+        annotations=types.ToolAnnotations(
+            read_only_hint=not writes, destructive_hint=writes, idempotent_hint=not writes, open_world_hint=True
+        ),
+    )

@@ -10,20 +10,21 @@ from functools import partial
 import anyio
 
 from cams_mcp.access import LOCAL
-from cams_mcp.auth import JwtVerifier, current_access
-from cams_mcp.catalog import list_tools
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.fairness import FairTools
 from cams_mcp.http.app import http_app
-from cams_mcp.http.draining import Draining
+from cams_mcp.http.auth import JwtVerifier, current_access
 from cams_mcp.http.health import Check, Health
-from cams_mcp.http.listening import bind, serve_http
+from cams_mcp.http.limits import LimitedTools
 from cams_mcp.http.settings import HttpSettings
+from cams_mcp.http.shutdown import Draining
+from cams_mcp.http.sockets import bind, serve_http
 from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
-from cams_mcp.server import Tools, create_server, tools_that_write
+from cams_mcp.server.server import create_server, tools_that_write
 from cams_mcp.settings import LazyToolbox, Settings
 from cams_mcp.threads import in_thread
+from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.result import Tools
 
 HIDDEN = "Only requests to loopback are answered: name other hosts with --allowed-host."
 
@@ -55,7 +56,7 @@ async def run_http(
             tools: Tools = toolbox
             if verifier is not None:
                 # Without authentication all callers are one, and there is nothing to share out.
-                tools = FairTools(toolbox, at_once=http.calls_at_once, per_minute=http.calls_per_minute)
+                tools = LimitedTools(toolbox, at_once=http.calls_at_once, per_minute=http.calls_per_minute)
             work = Draining(tools, writing)
             ready = listener is None
             listener = listener or bind(http.host, http.port)

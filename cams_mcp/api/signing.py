@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from cams_mcp.credentials import AccessKey
+from cams_mcp.api.credentials import AccessKey
 
 ALGORITHM = "ACS3-HMAC-SHA256"
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"

@@ -3,55 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import mcp_types as types
-
-from cams_mcp.arguments import parse_arguments
-from cams_mcp.budget import RESULT_TOKENS, as_text, fit
 from cams_mcp.confirmation import Answered, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.fields import LONGEST_TEXT
-from cams_mcp.guard import Guard
+from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.policy import Service
 from cams_mcp.models import AnyOperation, AnyTool, Listing, Request, Response
-from cams_mcp.policy import Service
 from cams_mcp.redaction import is_encodable
-from cams_mcp.schemas import Schema, input_schema, output_schema
+from cams_mcp.tools.arguments import parse_arguments
+from cams_mcp.tools.result import ToolResult
+from cams_mcp.tools.schemas import TOKEN_ARGUMENT
+from cams_mcp.tools.truncation import RESULT_TOKENS, fit
 
 if TYPE_CHECKING:
     from cams_mcp.upload.service import Uploads
 
-TOKEN_ARGUMENT = "confirmation_token"  # noqa: S105 - an argument's name
 _TOKEN_SPELLINGS = (TOKEN_ARGUMENT, "ConfirmationToken")
-
-WRITE_INPUT: Schema = {
-    TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user said yes. Never invent it."}
-}
-WRITE_OUTPUT: Schema = {
-    "status": {"type": "string", "enum": ["sent", "stopped", "confirmation_required"]},
-    "preview": {"type": "string", "description": "Show it to the user word for word."},
-    TOKEN_ARGUMENT: {"type": "string"},
-    "next": {"type": "string"},
-}
 
 NEXT_AFTER_PREVIEW = (
     "Nothing was sent yet. Show the preview to the user. Only after their explicit yes, call this tool again within "
     "10 minutes with exactly the same arguments plus this confirmation_token. Do not decide for the user."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a call came to, as the structured content of a tool result."""
-
-    content: dict[str, Any]
-
-    @property
-    def text(self) -> str:
-        """The same as compact JSON."""
-        return as_text(self.content)
 
 
 Run = Callable[..., Awaitable["Response | Question | Preview"]]
@@ -95,7 +70,7 @@ class Toolbox:
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
-    ) -> Outcome | Question:
+    ) -> ToolResult | Question:
         """Run the tool `name`.
 
         Raises:
@@ -113,11 +88,11 @@ class Toolbox:
                 return outcome
             case Preview(text, fresh):
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
-                return Outcome(content | {"next": NEXT_AFTER_PREVIEW})
+                return ToolResult(content | {"next": NEXT_AFTER_PREVIEW})
             case Listing():
-                return Outcome(fit(outcome.result(), request, self._result_tokens))
+                return ToolResult(fit(outcome.result(), request, self._result_tokens))
             case _:
-                return Outcome(({"status": outcome.status} if tool.writes else {}) | outcome.result())
+                return ToolResult(({"status": outcome.status} if tool.writes else {}) | outcome.result())
 
 
 def _call_and_page(service: Service) -> Run:
@@ -137,23 +112,3 @@ def _take_token(tool: str, arguments: dict[str, Any]) -> str | None:
     if len(given) > 1 or not isinstance(token, str) or len(token) > LONGEST_TEXT or not is_encodable(token):
         raise InvalidArguments(tool, [f"{TOKEN_ARGUMENT}: must be the string from the preview"])
     return token
-
-
-def make_tool(operation: AnyTool) -> types.Tool:
-    """The definition of a tool, as a client lists it."""
-    request: type[Request] = operation.request
-    writes = operation.writes
-    given, result = input_schema(request), output_schema(operation.response)
-    if writes:
-        given = given | {"properties": given["properties"] | WRITE_INPUT}
-        result = result | {"properties": WRITE_OUTPUT | result["properties"], "required": ["status"]}
-    return types.Tool(
-        name=operation.name,
-        title=operation.title,
-        description=request.__doc__,
-        input_schema=given,
-        output_schema=result,
-        annotations=types.ToolAnnotations(
-            read_only_hint=not writes, destructive_hint=writes, idempotent_hint=not writes, open_world_hint=True
-        ),
-    )

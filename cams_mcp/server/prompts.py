@@ -15,8 +15,8 @@ import mcp_types as types
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
 from cams_mcp.fields import is_id
-from cams_mcp.reading import Call, Row, read_rows
 from cams_mcp.redaction import FILLERS
+from cams_mcp.server.listings import Call, Row, read_rows
 
 LONGEST_VALUE = 500
 MOST_PAGES = 3

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Self
 from cams_mcp.errors import FileRefused
 from cams_mcp.redaction import mask_email, mask_phone, printable
 from cams_mcp.upload.people import Normaliser, Person, find_columns
-from cams_mcp.upload.reading import Table, open_table
 from cams_mcp.upload.spool import Batches, Spool
+from cams_mcp.upload.tables import Table, open_table
 
 SHOWN_LINES = 20
 LONGEST_NAME = 60

@@ -9,20 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import anyio
 
 from cams_mcp.errors import CamsMcpError, NotConfirmed, PermissionDenied
 from cams_mcp.fields import MOST
 from cams_mcp.models import LookUp
+from cams_mcp.operations.audience.users import AudienceUser, person
 from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE, CustomAudience
 from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
 from cams_mcp.redaction import mask_email, mask_phone, printable, quoted
-
-if TYPE_CHECKING:
-    from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest, AudienceUser
 
 MIN_MATCHED = 100
 """Below this many matched users Meta discards the data ("If fewer than 100 users are matched, Meta discards")."""
@@ -30,13 +28,6 @@ MIN_MATCHED = 100
 LOOK_UP_SECONDS = 15.0
 MOST_INSTANCE_PAGES = 3
 MOST_EXAMPLES = 4
-
-Person = tuple[str, str]
-
-
-def person(user: AudienceUser) -> Person:
-    """A user as Meta matches one: e-mail trimmed and in lower case, phone as digits; empty text for what is missing."""
-    return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "")
 
 
 class Target(Protocol):
@@ -52,7 +43,18 @@ class Target(Protocol):
     def custom_audience_id(self) -> str: ...
 
 
-async def describe(request: AddCustomAudienceUserRequest, look_up: LookUp) -> list[str]:
+class Batch(Target, Protocol):
+    """Who goes there: the arguments of AddCustomAudienceUser."""
+
+    @property
+    def users(self) -> Sequence[AudienceUser] | None: ...
+    @property
+    def estimated_num_total(self) -> int | None: ...
+    @property
+    def batch_last_flag(self) -> bool | None: ...
+
+
+async def describe(request: Batch, look_up: LookUp) -> list[str]:
     """The lines of the question.
 
     A look-up that is denied or fails is said in the question and does not stop it.
@@ -159,7 +161,7 @@ def _target(request: Target, number: int, found: _Found) -> list[str]:
     return lines
 
 
-def _people(request: AddCustomAudienceUserRequest) -> list[str]:
+def _people(request: Batch) -> list[str]:
     users = request.users or []
     emails = [user.email for user in users if user.email is not None]
     phones = [user.phone for user in users if user.phone is not None]

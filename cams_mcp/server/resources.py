@@ -12,10 +12,9 @@ import mcp_types as types
 from cams_mcp import errors
 from cams_mcp.models import AnyTool
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.reading import Call, read_rows
 from cams_mcp.redaction import printable
-from cams_mcp.schemas import described_input, described_output
-from cams_mcp.tools import WRITE_INPUT, WRITE_OUTPUT
+from cams_mcp.server.listings import Call, read_rows
+from cams_mcp.tools.schemas import WRITE_INPUT, WRITE_OUTPUT, described_input, described_output
 
 ACCOUNTS = "cams://accounts"
 REFERENCE = "cams://reference"

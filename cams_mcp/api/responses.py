@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from cams_mcp.documents import Document, read_document
+from cams_mcp.api.body import Document, read_document
+from cams_mcp.api.outcome import REDIRECTS_BEFORE_EXECUTION, REFUSAL_STATUSES, Verdict, is_uncertain, verdict
 from cams_mcp.errors import (
     CLOCK_CODES,
     HINTS,
@@ -26,7 +27,6 @@ from cams_mcp.errors import (
 )
 from cams_mcp.models import AnyOperation, Operation, RequestT, ResponseT
 from cams_mcp.redaction import identifier
-from cams_mcp.verdicts import REDIRECTS_BEFORE_EXECUTION, REFUSAL_STATUSES, Verdict, is_uncertain, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Answer:
 
 
 def read_answer(operation: Operation[RequestT, ResponseT], answer: Answer, *, signed_at: dt.datetime) -> ResponseT:
-    """The response, if the operation succeeded. What an answer says is decided in `cams_mcp.verdicts`.
+    """The response, if the operation succeeded. What an answer says is decided in `cams_mcp.api.outcome`.
 
     Raises:
         ServiceError, ProxyAnswer, MalformedAnswer: as `cams_mcp.errors` says.

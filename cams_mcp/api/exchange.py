@@ -17,7 +17,7 @@ import anyio
 import httpx
 
 from cams_mcp import __version__
-from cams_mcp.answers import Answer
+from cams_mcp.api.responses import Answer
 from cams_mcp.errors import (
     CamsError,
     CamsMcpError,

@@ -6,11 +6,11 @@ a multiple of the next page's size. The cut is made where such a size is nearly 
 
 from __future__ import annotations
 
-import json
 from itertools import accumulate
 from typing import Any
 
 from cams_mcp.models import Page, Request
+from cams_mcp.tools.result import as_text
 
 RESULT_TOKENS = 20_000
 CHARACTERS_PER_TOKEN = 4
@@ -21,11 +21,6 @@ def tokens(text: str) -> int:
     """An estimate of the tokens of `text` that is rather too high."""
     beyond = 0 if text.isascii() else sum(character > "\x7f" for character in text)
     return -(-(len(text) - beyond) // CHARACTERS_PER_TOKEN) + beyond
-
-
-def as_text(content: object) -> str:
-    """Compact JSON, as results go to a client."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def fit(content: dict[str, Any], request: Request, budget: int) -> dict[str, Any]:

@@ -1,8 +1,0 @@
-"""Who may talk to the HTTP server: static bearer tokens, or access tokens of an OAuth authorization server."""
-
-from cams_mcp.auth.jwt_tokens import JwtVerifier
-from cams_mcp.auth.keys import KeySet
-from cams_mcp.auth.principals import access_of, current_access
-from cams_mcp.auth.token_file import TokenFile
-
-__all__ = ["JwtVerifier", "KeySet", "TokenFile", "access_of", "current_access"]

@@ -1,0 +1,1 @@
+"""What AddCustomAudienceUser needs besides its own module."""

@@ -1,0 +1,80 @@
+"""The people of a call: how they are checked, normalised as Meta matches them, and digested.
+
+Digests of lists do not depend on the order of people or on how a list arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cams_mcp.fields import wrong
+from cams_mcp.models import Strict
+from cams_mcp.redaction import FILLERS
+
+Person = tuple[str, str]
+"""E-mail and phone, normalised; empty text for what is missing."""
+
+HASH_BYTES = 16
+
+LONGEST_EMAIL = 254
+"""RFC 5321's limit of a path."""
+
+LONGEST_PHONE = 64
+"""With every separator that people write."""
+
+_PART = rf"\s@,;<>(){FILLERS}"
+EMAIL = re.compile(rf"[^{_PART}]+@[^{_PART}]+\.[^{_PART}.]+")
+_PHONE_SEPARATORS = re.compile(r"[\s().\-/]")
+_PHONE_DIGITS = re.compile(r"\+?[0-9]{7,15}")
+
+
+def _check_email(value: str) -> str:
+    address = value.strip()
+    # No mailbox has invisible characters, and half a surrogate pair cannot even be sent.
+    if len(value) > LONGEST_EMAIL or not (address.isprintable() and EMAIL.fullmatch(address)):
+        raise wrong("must be an e-mail address like name@example.com (or leave it out)")
+    return value
+
+
+def _check_phone(value: str) -> str:
+    if len(value) > LONGEST_PHONE or not _PHONE_DIGITS.fullmatch(_PHONE_SEPARATORS.sub("", value)):
+        raise wrong("must be 7 to 15 digits with the country code (or leave it out)")
+    return value
+
+
+class AudienceUser(Strict):
+    """One person: an e-mail address, a phone number, or both."""
+
+    email: Annotated[Annotated[str, AfterValidator(_check_email)] | None, Field(description="E-mail address.")] = None
+    phone: Annotated[
+        Annotated[str, AfterValidator(_check_phone)] | None, Field(description="Digits with country code.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_either(self) -> Self:
+        if self.email is None and self.phone is None:
+            raise wrong("needs an email, a phone, or both")
+        return self
+
+
+def person(user: AudienceUser) -> Person:
+    """A user as Meta matches one: e-mail trimmed and in lower case, phone as digits; empty text for what is missing."""
+    return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "")
+
+
+def person_hash(email: str, phone: str) -> bytes:
+    """A hash of one normalised person: e-mail trimmed and in lower case, phone as digits, "" for what is missing."""
+    return hashlib.sha256(f"{email}\0{phone}".encode()).digest()[:HASH_BYTES]
+
+
+def list_digest(hashes: Iterable[bytes]) -> int:
+    """A digest of a list without repetitions: the sum of its hashes, so it can be kept up one by one and in any order.
+
+    It tells equal lists, not forged ones; the store salts it before it is kept.
+    """
+    return sum(int.from_bytes(each, "little") for each in hashes) % (1 << 8 * HASH_BYTES)

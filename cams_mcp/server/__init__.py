@@ -1,0 +1,1 @@
+"""MCP itself, both protocol eras."""

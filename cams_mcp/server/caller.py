@@ -1,0 +1,105 @@
+"""Who calls a tool, and how the person behind the client can be asked, in both protocol eras."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from cams_mcp.confirmation import CONFIRM_SCHEMA, Answered, Caller, Reply
+from cams_mcp.redaction import printable, readable, scrub
+
+QUESTION = "confirm"
+"""The key of the one question a call may return (2026-07-28)."""
+
+PROGRESS_SECONDS = 5.0
+SMALLEST_STEP = 0.001
+
+logger = logging.getLogger(__name__)
+Context = ServerRequestContext[Any, Any]
+
+
+def _can_ask(ctx: Context) -> bool:
+    """Whether the client declared form elicitation; before modes existed, a bare declaration meant forms."""
+    capabilities = ctx.session.client_capabilities
+    elicitation = capabilities.elicitation if capabilities else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+class _Progress:
+    """Progress notifications of one call. Their numbers must grow, also from one phase of a call to the next."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._last = -1.0
+
+    async def report(self, done: float, total: float, message: str) -> None:
+        self._last = max(done, self._last + SMALLEST_STEP)
+        await self._ctx.session.report_progress(self._last, total or None, readable(message))
+
+    async def report_waiting(self) -> None:
+        """Tell the client now and then that the call is alive, so that it does not give up before an answer."""
+        while True:
+            await self.report(0, 0, "Waiting for the user's confirmation")
+            await anyio.sleep(PROGRESS_SECONDS)
+
+
+def caller_of(ctx: Context, principal: str) -> Caller:
+    progress = _Progress(ctx)
+
+    async def ask(text: str) -> Reply:
+        reply = Reply("ended")
+        async with anyio.create_task_group() as group:
+            group.start_soon(progress.report_waiting)
+            reply = await _elicit(ctx, text)
+            group.cancel_scope.cancel()
+        return reply
+
+    can_ask, modern = _can_ask(ctx), ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return Caller(
+        principal=principal,
+        client=_client_name(ctx),
+        ask=ask if can_ask and not modern and ctx.session.can_send_request else None,
+        round_trips=can_ask and modern,
+        report=progress.report,
+    )
+
+
+async def _elicit(ctx: Context, text: str) -> Reply:
+    try:
+        result = await ctx.session.elicit_form(readable(text), CONFIRM_SCHEMA, related_request_id=ctx.request_id)
+    except (MCPError, NoBackChannelError, ValidationError) as error:
+        logger.warning("the client could not answer the question: %s", type(error).__name__)
+        return Reply("failed")
+    return Reply(result.action, result.content)
+
+
+def _client_name(ctx: Context) -> str:
+    """Name and version as the client gives them, cleaned: they go into the audit trail."""
+    parameters = ctx.session.client_params
+    if parameters is None:
+        return ""
+    name = f"{parameters.client_info.name} {parameters.client_info.version}"
+    # No scrubbing of all: versions look like phone numbers.
+    return printable(readable(scrub(name) if "@" in name else name))
+
+
+def answered_of(params: types.CallToolRequestParams) -> Answered | None:
+    """The second round of a question, if this call is one. Any state or response makes it one."""
+    if params.request_state is None and params.input_responses is None:
+        return None
+    responses = params.input_responses or {}
+    reply = None
+    if QUESTION in responses:
+        response = responses[QUESTION]
+        is_answer = isinstance(response, types.ElicitResult)
+        content = cast("Mapping[str, Any] | None", response.content) if is_answer else None
+        reply = Reply(response.action if is_answer else "malformed", content)
+    return Answered(params.request_state or "", reply)
