@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -76,11 +77,13 @@ async def run_http(
         store.close()
 
 
-def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogFormat, prepare: Callable[[], None]) -> int:
+def run_http_workers(
+    settings: Settings, http: HttpSettings, log_format: LogFormat, around: Callable[[], AbstractContextManager[None]]
+) -> int:
     """Serve with several processes until SIGINT or SIGTERM; gives the exit status.
 
     Args:
-        prepare: called first in each of them; it may start threads.
+        around: entered first in each of them, and left last; it may start threads.
 
     Raises:
         ConfigurationError: as `run_http`, or the processes could not share their record.
@@ -102,8 +105,8 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
     )
 
     def serve() -> None:
-        prepare()
-        anyio.run(run_http, share, http, log_format, listener)
+        with around():
+            anyio.run(run_http, share, http, log_format, listener)
 
     def ready() -> None:
         if http.is_hidden:
