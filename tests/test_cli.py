@@ -262,6 +262,25 @@ def test_tools_read_only_leaves_out_what_writes(invoke: Invoke) -> None:
     assert names == [operation.name for operation in OPERATIONS if not operation.writes]
 
 
+def test_tools_lists_the_file_tools_with_a_folder_as_serve_does(invoke: Invoke, tmp_path: Path) -> None:
+    folder = ("--upload-dir", str(tmp_path))
+    every = [tool.name for tool in list_tools(uploads=True)]
+    assert [tool["name"] for tool in json.loads(invoke("tools", "--json", *folder).stdout)] == every
+
+    text = invoke("tools", *folder).stdout
+    for tool in list_tools(uploads=True):
+        assert f"{tool.name} (" in text
+    assert "--upload-dir" not in text.splitlines()[-1]
+    assert invoke("tools", "--read-only", *folder).stdout == invoke("tools", "--read-only").stdout
+
+
+def test_tools_tells_how_to_get_the_file_tools(invoke: Invoke) -> None:
+    hint = "Add --upload-dir FOLDER for the file tools: check_audience_file, upload_audience_file."
+
+    assert invoke("tools").stdout.splitlines()[-1] == hint
+    assert "--upload-dir" not in invoke("tools", "--read-only").stdout
+
+
 # A flag goes before the environment
 
 

@@ -122,6 +122,7 @@ UPLOAD: tuple[Decorator, ...] = (
         help="Most bytes of people in one call of an upload.",
     ),
 )
+UPLOAD_DIR = UPLOAD[0]
 
 RESULT_TOKENS = option(
     "--result-tokens",

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.cli.options import READ_ONLY, UPLOAD_DIR, with_options
 from cams_mcp.tools.definitions import list_tools
 
 
 @click.command("tools")
 @with_options(
     READ_ONLY,
+    UPLOAD_DIR,
     click.option("--json", "as_json", is_flag=True, help="The definitions as MCP sends them."),
 )
-def command(read_only: bool, as_json: bool) -> None:
+def command(read_only: bool, upload_dirs: tuple[Path, ...], as_json: bool) -> None:
     """List the tools and their arguments."""
-    tools = list_tools(read_only=read_only)
+    tools = list_tools(read_only=read_only, uploads=bool(upload_dirs))
     if as_json:
         dumped = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
         click.echo(json.dumps(dumped, indent=2, ensure_ascii=False))
@@ -32,6 +34,8 @@ def command(read_only: bool, as_json: bool) -> None:
         for name, form, description in rows:
             click.echo(f"    {name:{widths[0]}}  {form:{widths[1]}}  {description}".rstrip())
         click.echo()
+    if more := [tool.name for tool in list_tools(read_only=read_only, uploads=True) if tool not in tools]:
+        click.echo(f"Add --upload-dir FOLDER for the file tools: {', '.join(more)}.")
 
 
 def _rows(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
