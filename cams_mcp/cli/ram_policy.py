@@ -32,6 +32,8 @@ def ram_policy(*, read_only: bool) -> dict[str, Any]:
     actions = [operation.ram_action for operation in OPERATIONS if not (read_only and operation.writes)]
     if not read_only:
         actions.append(LIST_PAGE_AD_ACCOUNT.ram_action)
+    # An operation that the question looks up can be a tool as well.
+    actions = list(dict.fromkeys(actions))
     by_resource: dict[str, list[str]] = {}
     for action in actions:
         by_resource.setdefault(RESOURCES.get(action, "*"), []).append(action)
