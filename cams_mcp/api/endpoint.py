@@ -27,6 +27,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def authority(host: str) -> str:
+    """`host` as URLs write it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """The scheme and authority of the service, e.g. https and cams.ap-southeast-1.aliyuncs.com."""

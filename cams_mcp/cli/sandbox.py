@@ -7,6 +7,7 @@ import socket
 import anyio
 import click
 
+from cams_mcp.api.endpoint import authority
 from cams_mcp.cli.options import LOGGING, errors_shown, option, with_options
 from cams_mcp.http import bind, require_loopback, serve_http
 from cams_mcp.logs import set_up_logging
@@ -36,9 +37,8 @@ def command(host: str, port: int, faults: tuple[str, ...], log_level: str) -> No
         require_loopback(host, "The sandbox")
         sandbox = Sandbox(Faults(map(Fault.parse, faults)), keep_calls=0)
         listener = bind(host, port)
-        authority = f"[{host}]" if ":" in host and not host.startswith("[") else host
         ready = (
-            f"CAMS sandbox on http://{authority}:{listener.getsockname()[1]}\n"
+            f"CAMS sandbox on http://{authority(host)}:{listener.getsockname()[1]}\n"
             f"  access key id {SANDBOX_KEY.id}, secret {SANDBOX_KEY.secret}\n"
             f"  Messenger: cust_space_id {MESSENGER_SPACE}, page_id {MESSENGER_PAGE}, ad_account_id {AD_ACCOUNT}\n"
             f"  WhatsApp: cust_space_id {WHATSAPP_SPACE}, business_number {WHATSAPP_NUMBER}"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from cams_mcp.api.endpoint import is_loopback
+from cams_mcp.api.endpoint import authority, is_loopback
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile
-from cams_mcp.http.sockets import authority, require_loopback
+from cams_mcp.http.sockets import require_loopback
 
 MCP_PATH = "/mcp"
 DEFAULT_MAX_BODY = 4 * 1024 * 1024

@@ -47,11 +47,6 @@ def require_loopback(
         )
 
 
-def authority(host: str) -> str:
-    """A host as it stands in a URL."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one.
 
