@@ -19,19 +19,16 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.auth.provider import TokenVerifier
-from support import client_of, serving
+from support import serving, toolbox_over
 from support_process import ENVELOPE, HANDSHAKE, Program
 
-from cams_mcp.guard.guard import Guard
 from cams_mcp.http import Draining, Health, HttpSettings, http_app
 from cams_mcp.http.auth import current_access
-from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.server.server import create_server, tools_that_write
 from cams_mcp.store import Store
+from cams_mcp.tools.definitions import list_tools
 from cams_mcp.tools.result import Tools
-from cams_mcp.tools.schemas import make_tool
-from cams_mcp.tools.toolbox import Toolbox
 
 ISSUER = "https://login.example.com/tenant"
 AUDIENCE = "https://mcp.example.com/mcp"
@@ -146,11 +143,10 @@ async def http_server(
     **settings: Any,
 ) -> AsyncGenerator[str]:
     """The URL of a server over `sandbox` that asks for what `verifier` takes."""
-    async with client_of(sandbox) as service:
-        toolbox = around(Toolbox(OPERATIONS, service, Guard(service, store or Store(None))))
-        definitions = [make_tool(operation) for operation in OPERATIONS]
+    async with toolbox_over(sandbox, store=store) as tools:
+        definitions = list_tools()
         writing = tools_that_write(definitions)
-        server = create_server(definitions, Draining(toolbox, writing), *([current_access] if verifier else []))
+        server = create_server(definitions, Draining(around(tools), writing), *([current_access] if verifier else []))
         http = HttpSettings(**settings)
         app = http_app(server, http, verifier=verifier, writing=writing, health=health, resource_url=resource_url)
         with serving(app) as base:

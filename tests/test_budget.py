@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import ERAS, PAGE, VALID_ARGUMENTS, text_of
+from support import ERAS, PAGE, VALID_ARGUMENTS, client_over, text_of
 from support_cli import run
-from support_toolbox import client_over
 
 from cams_mcp.models import Request
 from cams_mcp.operations import LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
