@@ -10,7 +10,7 @@ import httpx
 import pytest
 from mcp import Client
 from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, mcp_server, people, serving, text_of, yes
-from support_process import ENVELOPE, HANDSHAKE, Program
+from support_process import ENVELOPE, HANDSHAKE, SHARED_PATIENCE_SECONDS, Program
 
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http import HttpSettings, bind, http_app
@@ -29,7 +29,7 @@ def address_of(program: Program) -> str:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server in a process of its own, for tests that only talk to it."""
-    with Program(*SERVE, "--sandbox") as program:
+    with Program(*SERVE, "--sandbox", patience=SHARED_PATIENCE_SECONDS) as program:
         yield address_of(program)
 
 
