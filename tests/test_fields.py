@@ -15,6 +15,7 @@ from support import (
     TARGET,
     VALID_ARGUMENTS,
     Person,
+    examples,
     mcp_client,
     people,
     text_of,
@@ -249,7 +250,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(tool=st.sampled_from(sorted(TOOLS)), data=st.data(), as_text=st.booleans())
 def test_any_arguments_are_accepted_whole_or_refused_with_words(
     tool: str, data: st.DataObject, *, as_text: bool

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
-from support import AUDIENCE, TARGET, client_of, people, writes_that_arrived
+from support import AUDIENCE, TARGET, client_of, examples, people, writes_that_arrived
 
 from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Answered, Caller, Preview, Question, Reply
@@ -309,7 +309,7 @@ class GuardMachine(RuleBasedStateMachine):
 
 TestGuard = GuardMachine.TestCase
 TestGuard.settings = settings(
-    max_examples=100,
+    max_examples=examples(100),
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

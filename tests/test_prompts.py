@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
-from support import AUDIENCE, ERAS, PAGE, client_over
+from support import AUDIENCE, ERAS, PAGE, client_over, examples
 
 from cams_mcp.access import READ_SCOPE, Access
 from cams_mcp.errors import InvalidArguments
@@ -142,7 +142,7 @@ async def test_wrong_arguments_are_refused_without_repeating_them(
     assert not [value for value in given.values() if value.strip() and len(value) > 1 and value in str(refused.value)]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(value=st.text(max_size=80))
 def test_what_is_filled_in_stays_one_line_of_data_whatever_it_is(value: str) -> None:
     plain = text_of(get_prompt("budget_overview", {"page_id": "1"}, TOOLS))

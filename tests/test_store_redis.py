@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from mcp import Client
 from store_worker import a_write
-from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, mcp_client, text_of, yes
+from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, examples, mcp_client, text_of, yes
 from support_cli import run
 from support_http import program
 from support_redis import MISSING, REDIS, RedisServer, free_port
@@ -370,7 +370,7 @@ class TestGuardOverRedis:
                 return RedisStore(redis_server.url, now=lambda: self.clock)
 
         Machine.TestCase.settings = settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

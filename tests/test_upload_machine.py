@@ -23,7 +23,7 @@ import httpx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from support import TARGET, client_of, no_sleep, writes_that_arrived
+from support import TARGET, client_of, examples, no_sleep, writes_that_arrived
 from support_uploads import email
 
 from cams_mcp.confirmation import Caller, ConfirmMode, Preview, Reply
@@ -399,7 +399,7 @@ class UploadMachine(RuleBasedStateMachine):
 
 TestUploads = UploadMachine.TestCase
 TestUploads.settings = settings(
-    max_examples=80,
+    max_examples=examples(80),
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
