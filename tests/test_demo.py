@@ -12,6 +12,8 @@ from support_cli import run
 from cams_mcp.cli import demo
 from cams_mcp.operations import OPERATIONS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("change", "says"),

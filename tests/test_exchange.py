@@ -162,6 +162,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @one_of_each
 @pytest.mark.parametrize("slow", SLOW, ids=lambda slow: slow.__name__)
 async def test_an_attempt_ends_however_slowly_the_server_answers(operation: AnyOperation, slow: Handler) -> None:
@@ -190,6 +191,7 @@ async def test_a_read_is_tried_again_after_an_attempt_that_took_too_long() -> No
         assert (await client.call(LIST_INSTANCE, request_of(LIST_INSTANCE))).request_id == "R-OK"
 
 
+@pytest.mark.slow
 @one_of_each
 @pytest.mark.parametrize("way", ["TLS", "a tunnel through a proxy"])
 async def test_nothing_was_sent_when_the_connection_is_not_made_in_time(
@@ -323,6 +325,7 @@ def packed(body: bytes, **headers: str) -> Callable[[], Awaitable[httpx.Response
     return answer
 
 
+@pytest.mark.slow
 @every_operation
 async def test_a_bomb_takes_no_more_memory_than_the_limit_allows(operation: AnyOperation) -> None:
     bomb = gzip.compress(b"0" * 100_000_000)

@@ -29,6 +29,8 @@ from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRe
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
 from cams_mcp.store import BaseStore, Store
 
+pytestmark = pytest.mark.slow
+
 LISTS = [people(3), people(3)[::-1], people(4), people(3, start=100), [*people(2), {"phone": "+12025550123"}]]
 REQUESTS = [
     ADD_CUSTOM_AUDIENCE_USER.request.model_validate(TARGET | {"users": users, "custom_audience_id": audience})

@@ -36,6 +36,8 @@ from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.redis import RedisStore
 from cams_mcp.threads import STEPS_AT_ONCE, in_thread, patiently
 
+pytestmark = pytest.mark.slow
+
 WAITING = 45
 """More than anyio's 40 default threads."""
 

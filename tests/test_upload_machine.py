@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import anyio
 import httpx
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
@@ -40,6 +41,8 @@ from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.requests import UploadAudienceFileResponse
 from cams_mcp.upload.runner import Limits
 from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE, Uploads
+
+pytestmark = pytest.mark.slow
 
 BATCH = 10
 LISTS = {
