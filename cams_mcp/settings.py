@@ -119,9 +119,9 @@ class Settings:
             ask_seconds=self.ask_timeout,
             hold_seconds=self.hold_hours * 3600,
             read_only=self.read_only,
-            users_per_call=self.max_users_per_call,
-            users_per_day=self.max_users_per_day,
-            audiences=frozenset(self.allow_audience),
+            per_call=self.max_users_per_call,
+            per_day=self.max_users_per_day,
+            targets=frozenset(self.allow_audience),
         )
 
     @property

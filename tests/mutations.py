@@ -104,11 +104,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "if policy.audiences and write.audience not in policy.audiences:",
         "if False:",
     ),
-    "any number in a call": ("guard/guard.py", "write.users > policy.users_per_call", "False"),
+    "any number in a call": ("guard/limits.py", "write.users > policy.per_call", "False"),
     "one user more in a call": (
         "guard/guard.py",
-        "write.users > policy.users_per_call",
-        "write.users > policy.users_per_call + 1",
+        "write.users > policy.per_call",
+        "write.users > policy.per_call + 1",
     ),
     "the day's limit only after asking": (
         "guard/guard.py",

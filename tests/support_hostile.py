@@ -35,8 +35,7 @@ from support_process import ENVELOPE, HANDSHAKE
 from cams_mcp.cli import main
 from cams_mcp.logs import Lines
 from cams_mcp.redaction import readable
-from cams_mcp.sandbox import Sandbox, WireRequest
-from cams_mcp.sandbox.service import Reply
+from cams_mcp.sandbox import HttpReply, Sandbox, WireRequest
 
 SECONDS = 10.0
 """Every exchange is over by then."""
@@ -224,7 +223,7 @@ class HostileCams(Sandbox):
         self.status: int | None = None
         self.headers: dict[str, str] = {}
 
-    def handle(self, request: WireRequest) -> Reply:
+    def handle(self, request: WireRequest) -> HttpReply:
         reply = super().handle(request)
         if self.change is None:
             return reply

@@ -20,7 +20,8 @@ from cams_mcp.errors import (
     ServiceError,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Response
+from cams_mcp.models import Response
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import LIST_CHAT_GROUP, LIST_INSTANCE, OPERATIONS
 from cams_mcp.redaction import LONGEST_QUOTE
 from cams_mcp.sandbox import Sandbox

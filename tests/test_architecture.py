@@ -22,6 +22,7 @@ GROUND = {
     "fields",
     "logs",
     "models",
+    "operation",
     "redaction",
     "threads",
 }

@@ -19,6 +19,7 @@ from support import AUDIENCE, ERAS, TARGET, Person, mcp_client, people, serving,
 from cams_mcp.cli import cli
 from cams_mcp.guard.policy import Policy
 from cams_mcp.http import http_app
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.sandbox.faults import Fault, Faults
 from cams_mcp.server.server import create_server
@@ -72,7 +73,7 @@ async def make_history(state: Path, mode: str = "auto") -> Sandbox:
 
     await write(3, person=yes())
     await write(4, person=Person("decline"))
-    await write(5, person=yes(), policy=Policy(users_per_call=4))
+    await write(5, person=yes(), policy=Policy(per_call=4))
     await write(1, Sandbox(Faults([Fault.parse("denied")])), yes())
     await write(2, Sandbox(Faults([Fault.parse("malformed")])), yes())
     await write(6)
@@ -108,6 +109,7 @@ def put(state: Path, time: float, **changes: Any) -> None:
         "audience": AUDIENCE,
         "target": {"custom_audience_id": AUDIENCE},
         "counts": {"users": 1},
+        "effect": ADD_CUSTOM_AUDIENCE_USER.effect,
     }
     with closing(Store(state, lambda: time)) as store:
         store.record("blocked", Write(**fields | changes), "token", "a limit")

@@ -36,7 +36,8 @@ from cams_mcp.errors import (
     ProxyAnswer,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Response
+from cams_mcp.models import Response
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
 from cams_mcp.operations.list_instance import ListInstanceRequest
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app

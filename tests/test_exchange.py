@@ -37,7 +37,7 @@ from cams_mcp.errors import (
     ProxyAnswer,
     Throttled,
 )
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox
 

@@ -28,7 +28,8 @@ from cams_mcp.errors import (
     ServiceError,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Request
+from cams_mcp.models import Request
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
 

@@ -816,9 +816,9 @@ async def test_a_call_that_is_called_off_while_it_is_sent_is_recorded_as_unknown
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"users_per_call": 119}, "at most 119 users in a call"),
-        ({"users_per_day": 119}, "at most 119 users a day"),
-        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
+        ({"per_call": 119}, "at most 119 users in a call"),
+        ({"per_day": 119}, "at most 119 users a day"),
+        ({"targets": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
 )
@@ -838,9 +838,7 @@ async def test_what_is_outside_the_limits_is_refused_before_anybody_is_asked(
     assert [entry["event"] for entry in store.audit()] == ["blocked"]
 
 
-@pytest.mark.parametrize(
-    "limits", [{"users_per_call": 120}, {"users_per_day": 120}, {"audiences": frozenset({AUDIENCE})}], ids=str
-)
+@pytest.mark.parametrize("limits", [{"per_call": 120}, {"per_day": 120}, {"targets": frozenset({AUDIENCE})}], ids=str)
 async def test_what_is_just_inside_the_limits_goes_out(sandbox: Sandbox, limits: dict[str, Any]) -> None:
     async with mcp_client(sandbox, policy=Policy(**limits), elicitation_callback=yes()) as client:
         assert (await client.call_tool(WRITE, LIST)).structured_content["status"] == "sent"
@@ -848,7 +846,7 @@ async def test_what_is_just_inside_the_limits_goes_out(sandbox: Sandbox, limits:
 
 async def test_open_confirmations_cannot_add_up_over_the_limit_of_the_day(sandbox: Sandbox) -> None:
     lists = [TARGET | {"users": people(120, start=1000 * number)} for number in range(3)]
-    async with mcp_client(sandbox, policy=Policy(users_per_day=250)) as client:
+    async with mcp_client(sandbox, policy=Policy(per_day=250)) as client:
         tokens = [(await preview_of(client, arguments))["confirmation_token"] for arguments in lists]
         results = [
             await client.call_tool(WRITE, arguments | {"confirmation_token": token})

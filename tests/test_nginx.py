@@ -16,7 +16,8 @@ from cams_mcp.api.client import CamsClient, ClientOptions
 from cams_mcp.api.credentials import ExplicitKey
 from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import CamsError, CamsMcpError, ProxyAnswer
-from cams_mcp.models import AnyOperation, Request
+from cams_mcp.models import Request
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
 

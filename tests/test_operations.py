@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from support import TARGET, VALID_ARGUMENTS, client_of, people
 
 from cams_mcp.errors import InvalidArguments
-from cams_mcp.models import AnyOperation, Operation, Request, Response
+from cams_mcp.models import Request, Response
+from cams_mcp.operation import AnyOperation, Operation
 from cams_mcp.operations import (
     ADD_CUSTOM_AUDIENCE_USER,
     LIST_CHAT_GROUP,
@@ -266,13 +267,12 @@ def test_a_page_left_out_is_the_first_twenty_rows(action: str) -> None:
 )
 def test_a_page_has_1_to_100_rows_and_an_index_from_1(action: str, size: int, index: int, *, fits: bool) -> None:
     operation = BY_ACTION[action]
-    page = {"page_size": size, "page_index": index}
-    if action != "ListInstance":
-        page = {"page": {"size": size, "index": index}}  # type: ignore[dict-item]
-    arguments = VALID_ARGUMENTS[operation.name] | page
+    pages = operation.pages
+    assert pages is not None
+    arguments = VALID_ARGUMENTS[operation.name] | pages.arguments(size, index)
 
     if fits:
-        assert parse_arguments(operation, arguments).window() == (size, index)
+        assert pages.window(parse_arguments(operation, arguments)) == (size, index)
     else:
         with pytest.raises(InvalidArguments):
             parse_arguments(operation, arguments)

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_pascal
 from support import AUDIENCE, TARGET, VALID_ARGUMENTS, client_of, people, serving
 
 from cams_mcp.api.client import ClientOptions
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, WireRequest, sandbox_app
 

@@ -14,7 +14,7 @@ from support import AUDIENCE, TARGET
 
 from cams_mcp.errors import InvalidArguments, MalformedAnswer, PermissionDenied
 from cams_mcp.fields import MOST
-from cams_mcp.models import LookUp
+from cams_mcp.operation import LookUp, render
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.redaction import mask_email, printable, quoted
 from cams_mcp.store import Job
@@ -37,7 +37,7 @@ SENTENCES = [
     rf"Audience id {ID}(?:, {NUMBER} tokens now)?\.",
     rf"Ad account {NAMED}, page {ID}, instance {NAMED}\.",
     rf"Careful: CAMS lists this audience under ad account {ID} instead\.",
-    rf"The (?:audience|instance|ad account)'s name is not known: {WHY}\.",
+    rf"Careful: CAMS did not return the (?:audience|instance|ad account)'s name: {WHY}\.",
     rf"{NUMBER} with e-mail, {NUMBER} with phone, (?:{NUMBER} listed twice or more|none listed twice)\.",
     rf"For example {MASKED}(?:, {MASKED}){{0,3}}\.",
     rf"The whole upload is said to have {NUMBER} (?:person|people)\.",
@@ -88,7 +88,7 @@ class Cams:
 
 def ask(write: Any, cams: Cams) -> list[str]:
     async def describe() -> list[str]:
-        return await write.described(cast("LookUp", cams))
+        return render(await write.facts(cast("LookUp", cams))).split("\n")
 
     return anyio.run(describe)
 

@@ -347,7 +347,7 @@ async def test_going_on_with_an_upload_that_sent_nobody_keeps_the_limit_of_the_d
             return httpx.Response(403, json={"Code": "Forbidden.RAM", "Message": "no", "RequestId": "1"})
         return await send()
 
-    way, policy = Way(sandbox, between), Policy(users_per_day=200)
+    way, policy = Way(sandbox, between), Policy(per_day=200)
     async with upload_client(
         sandbox, folder, mode=mode, policy=policy, transport=way, elicitation_callback=yes()
     ) as client:
@@ -721,7 +721,7 @@ async def test_an_audience_that_is_no_longer_allowed_is_not_written_to_by_resumi
     write_people(folder / "people.csv", 450)
     store = Store(None)
     upload = await stopped_upload(sandbox, folder, store)
-    async with upload_client(sandbox, folder, store=store, policy=Policy(audiences=frozenset({"1"}))) as client:
+    async with upload_client(sandbox, folder, store=store, policy=Policy(targets=frozenset({"1"}))) as client:
         result = await client.call_tool(UPLOAD, FILE | {"resume": upload})
 
     assert "may not write to this audience" in text_of(result)

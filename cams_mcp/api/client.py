@@ -32,7 +32,8 @@ from cams_mcp.errors import (
     InvalidArguments,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Operation, Request, RequestT, ResponseT
+from cams_mcp.models import Request
+from cams_mcp.operation import AnyOperation, Operation, RequestT, ResponseT
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"
@@ -42,11 +43,6 @@ LONGEST_BACKOFF = 20.0
 
 LONGEST_ADDRESS = 65_000
 """Bytes. httpx takes no longer URL; proxies stop far below it."""
-
-_HOW_TO_FIND_OUT = (
-    "Do not send it again on your own. Tell the user, and compare token_total of the audience (list_custom_audience) "
-    "with its value before; Meta may take up to a day to count."
-)
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +152,7 @@ class CamsClient:
                 raise
             # A defect of ours must not hide that a write went out.
             logger.exception("%s: failed after the request was sent", operation.action)
-            raise _defect(progress) from error
+            raise _defect(operation, progress) from error
 
     async def _call_in_time(
         self, operation: Operation[RequestT, ResponseT], request: RequestT, progress: Progress
@@ -261,15 +257,20 @@ def _told(operation: AnyOperation, error: CamsMcpError, progress: Progress) -> C
         request_id=error.request_id,
         http_status=error.http_status,
         attempts=error.attempts,
-        hint=_HOW_TO_FIND_OUT,
+        hint=_how_to_find_out(operation),
     )
 
 
-def _defect(progress: Progress) -> AmbiguousWrite:
+def _how_to_find_out(operation: AnyOperation) -> str:
+    assert operation.effect is not None
+    return f"Do not send it again on your own. Tell the user, and {operation.effect.how_to_check}."
+
+
+def _defect(operation: AnyOperation, progress: Progress) -> AmbiguousWrite:
     return AmbiguousWrite(
         "the request went out, but cams-mcp itself failed before it had read the answer. It may have been applied.",
         action=progress.action,
         request_id=progress.request_id,
         attempts=progress.attempts,
-        hint=_HOW_TO_FIND_OUT,
+        hint=_how_to_find_out(operation),
     )

@@ -25,7 +25,7 @@ from cams_mcp.errors import (
     Throttled,
     clock_hint,
 )
-from cams_mcp.models import AnyOperation, Operation, RequestT, ResponseT
+from cams_mcp.operation import AnyOperation, Operation, RequestT, ResponseT
 from cams_mcp.redaction import identifier
 
 

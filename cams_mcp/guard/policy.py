@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.models import Operation, RequestT, ResponseT
+from cams_mcp.operation import Operation, RequestT, ResponseT
 
 ASK_SECONDS = 120.0
 HOLD_SECONDS = 24 * 3600.0
@@ -32,9 +32,9 @@ class Policy:
     ask_seconds: float = ASK_SECONDS
     hold_seconds: float = HOLD_SECONDS
     read_only: bool = False
-    users_per_call: int | None = None
-    users_per_day: int | None = None
-    audiences: frozenset[str] = frozenset()
+    per_call: int | None = None
+    per_day: int | None = None
+    targets: frozenset[str] = frozenset()
 
 
 class Service(Protocol):

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, AliasChoices, Field
 
 from cams_mcp.fields import BOUNDED, Id, Text, one_of, wrong
-from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Operation, Request, Rows, Tolerant
+from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Request, Rows, Tolerant
+from cams_mcp.operation import PAGE_ARGUMENTS, Operation
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 
@@ -76,4 +77,7 @@ LIST_INSTANCE = Operation(
     title="List channel instances",
     request=ListInstanceRequest,
     response=ListInstanceResponse,
+    pages=PAGE_ARGUMENTS,
+    example={"channel_type": "messenger"},
+    resource="acs:cams:*:*:instance/*",
 )

@@ -2,16 +2,16 @@
 
 from cams_mcp.sandbox.faults import FAULTS, Fault, Faults
 from cams_mcp.sandbox.gateway import WireRequest
-from cams_mcp.sandbox.service import SANDBOX_KEY, Call, Reply, Sandbox
+from cams_mcp.sandbox.service import SANDBOX_KEY, ExecutedCall, HttpReply, Sandbox
 from cams_mcp.sandbox.transport import SandboxTransport, sandbox_app
 
 __all__ = [
     "FAULTS",
     "SANDBOX_KEY",
-    "Call",
+    "ExecutedCall",
     "Fault",
     "Faults",
-    "Reply",
+    "HttpReply",
     "Sandbox",
     "SandboxTransport",
     "WireRequest",

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from cams_mcp import __version__
 from cams_mcp.access import LOCAL, READ_SCOPE, WRITE_SCOPE, Access
-from cams_mcp.confirmation import CONFIRM_SCHEMA, Question
+from cams_mcp.confirmation import Question
 from cams_mcp.errors import CamsMcpError
 from cams_mcp.redaction import readable, scrub
 from cams_mcp.server.caller import QUESTION, Context, answered_of, caller_of
@@ -82,7 +82,7 @@ def create_server(
             return _failed(f"cams-mcp itself failed ({type(error).__name__}). Please report it with the server's log.")
         if isinstance(outcome, Question):
             ask = types.ElicitRequest(
-                params=types.ElicitRequestFormParams(message=readable(outcome.text), requested_schema=CONFIRM_SCHEMA)
+                params=types.ElicitRequestFormParams(message=readable(outcome.text), requested_schema=outcome.schema)
             )
             return types.InputRequiredResult(input_requests={QUESTION: ask}, request_state=outcome.state)
         outcome = replace(outcome, content=encodable(outcome.content))

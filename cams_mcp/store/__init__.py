@@ -10,7 +10,7 @@ from cams_mcp.store.address import SQLITE, check_store_url
 from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import FILE_NAME
 from cams_mcp.store.journal import Job, Journal
-from cams_mcp.store.records import Earlier, Event, Standing, Write, doubtful
+from cams_mcp.store.records import Earlier, Event, Standing, Write
 from cams_mcp.store.sqlite import Store
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Store",
     "Write",
     "check_store_url",
-    "doubtful",
     "open_store",
 ]
 

@@ -141,7 +141,7 @@ class BaseStore(ABC):
             if token is not None:
                 problem = spend(step, write, channel, token)
             elif (earlier := find_earlier(step, write, hold_seconds, standing)) is not None:
-                problem = held(earlier, resumes=standing is not None)
+                problem = held(earlier, write.effect, resumes=standing is not None)
             return problem or enter(step, write, channel, "approved", users_per_day, standing)
 
         return self._blocked_or_number(work, write, channel)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Outcome
+from cams_mcp.operation import Effect
 
 Event = Literal["asked", "approved", "declined", "expired", "blocked", "resumed", "sent", "failed", "unknown"]
 """What the audit trail records: "blocked" by a limit, "failed" because CAMS refused it, "resumed" for an upload."""
@@ -36,7 +37,8 @@ class Write:
         list_digest: digest of the audience and its list of people, in any order; empty without people.
         part_digest: for the rest of an upload, the same digest of the people that are left; else empty.
         target: the ids, by argument.
-        counts: how many users, e-mails, phones, duplicates.
+        counts: how many units, and other counts.
+        effect: what the operation changes, in words.
     """
 
     operation: str
@@ -47,11 +49,12 @@ class Write:
     audience: str
     target: Mapping[str, str]
     counts: Mapping[str, int]
+    effect: Effect
     part_digest: str = ""
 
     @property
     def users(self) -> int:
-        return self.counts["users"]
+        return self.counts[self.effect.units]
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -83,13 +86,14 @@ class Earlier:
     started: float
     outcome: Outcome
 
-    def __str__(self) -> str:
+    def sentence(self, effect: Effect) -> str:
+        """What happened then, and how to find out where that is unknown."""
         when = dt.datetime.fromtimestamp(self.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
         if self.outcome == "sent":
-            return f"the same list was already sent to this audience on {when}."
+            return f"the same list was already sent to this {effect.target} on {when}."
         return (
-            f"the same list was sent to this audience on {when}, and whether CAMS applied it is unknown. "
-            "Compare the audience's token_total with its value before that."
+            f"the same list was sent to this {effect.target} on {when}, and whether CAMS applied it is unknown. "
+            f"To find out, {effect.how_to_check}."
         )
 
 
@@ -122,7 +126,7 @@ class Approval:
             )
         if last_write > self.seen_write:
             return NotConfirmed(
-                "Nothing was sent: the same list was sent to this audience after this question was asked.",
+                f"Nothing was sent: the same list went to this {write.effect.target} after this question was asked.",
                 hint="Call again without confirmation_token; the new preview or question says when.",
             )
         return None
@@ -136,23 +140,13 @@ def no_approval() -> NotConfirmed:
     )
 
 
-def held(earlier: Earlier, *, resumes: bool = False) -> NotConfirmed:
+def held(earlier: Earlier, effect: Effect, *, resumes: bool = False) -> NotConfirmed:
     """The error for a repetition where nobody is asked."""
     return NotConfirmed(
-        f"Nothing was sent: {earlier} With --confirm off nobody can be asked whether to repeat it.",
+        f"Nothing was sent: {earlier.sentence(effect)} With --confirm off nobody can be asked whether to repeat it.",
         hint="To send it all the same, resume where a person can approve it: without --yes and --confirm off."
         if resumes
         else "Leave it, or have the operator lower --hold-hours.",
-    )
-
-
-def doubtful(users: int) -> NotConfirmed:
-    """The error for a resume that would repeat people where nobody is asked."""
-    return NotConfirmed(
-        f"Nothing was sent: this upload stopped at a batch whose outcome is unknown, and resuming it would send "
-        f"{users:,} people of whom some may have been sent. With --confirm off nobody can be asked.",
-        hint="Compare the audience's token_total with its value before. To send them again, resume without --yes and "
-        "without --confirm off, so that a person can approve it.",
     )
 
 
@@ -160,10 +154,11 @@ def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirm
     """The problem, if `write` does not fit under the day's limit beside what went out before."""
     if users_per_day is None or used + write.users <= users_per_day:
         return None
+    units = write.effect.units
     return NotConfirmed(
-        f"Nothing was sent: this server lets at most {users_per_day:,} users a day go to one audience; "
+        f"Nothing was sent: this server lets at most {users_per_day:,} {units} a day go to one {write.effect.target}; "
         f"{used:,} went in the last 24 hours.",
-        hint="No argument can lift this. Send fewer users or wait; the operator sets --max-users-per-day.",
+        hint=f"No argument can lift this. Send fewer {units} or wait; the operator sets --max-users-per-day.",
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import mcp_types as types
 
-from cams_mcp.models import AnyTool, Request, Response
+from cams_mcp.models import Request, Response
+from cams_mcp.operation import AnyTool
 
 Schema = dict[str, Any]
 

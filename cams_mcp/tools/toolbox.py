@@ -11,7 +11,8 @@ from cams_mcp.errors import InvalidArguments
 from cams_mcp.fields import LONGEST_TEXT
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Service
-from cams_mcp.models import AnyOperation, AnyTool, Listing, Request, Response
+from cams_mcp.models import Listing, Request, Response
+from cams_mcp.operation import AnyOperation, AnyTool
 from cams_mcp.redaction import is_encodable
 from cams_mcp.tools.arguments import parse_arguments
 from cams_mcp.tools.result import ToolResult
@@ -90,15 +91,18 @@ class Toolbox:
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
                 return ToolResult(content | {"next": NEXT_AFTER_PREVIEW})
             case Listing():
-                return ToolResult(fit(outcome.result(), request, self._result_tokens))
+                assert tool.pages is not None
+                return ToolResult(fit(outcome.result(), tool.pages, request, self._result_tokens))
             case _:
                 return ToolResult(({"status": outcome.status} if tool.writes else {}) | outcome.result())
 
 
 def _call_and_page(service: Service) -> Run:
     async def run(operation: AnyOperation, request: Request, caller: Caller) -> Response:
-        response: Response = await service.call(operation, request)
-        return response.paged(request) if isinstance(response, Listing) else response
+        response: Any = await service.call(operation, request)
+        if operation.pages is not None:
+            return response.paged(*operation.pages.window(request))
+        return response
 
     return run
 

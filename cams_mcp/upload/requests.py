@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from cams_mcp.api.signing import Encoded
 from cams_mcp.fields import FilePath, Id, Text
-from cams_mcp.models import LookUp, Outcome, Request, Response
+from cams_mcp.models import Outcome, Request, Response
+from cams_mcp.operation import Facts, LookUp
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.audience.question import consequences, describe_target, examples
+from cams_mcp.operations.audience.question import consequences, examples, target_facts
 from cams_mcp.redaction import quoted, readable
 from cams_mcp.store import Job
 from cams_mcp.upload.checks import Checked, HowToRead
@@ -87,16 +89,16 @@ class UploadAudienceFileResponse(Response):
     skipped_rows: Annotated[int | None, Field(description="Invalid rows left out.")] = None
     reason: Annotated[str | None, Field(description="Why it stopped.")] = None
     next: Annotated[str | None, Field(description="How to go on.")] = None
-    _users_sent: int | None = PrivateAttr(None)
+    _written: int | None = PrivateAttr(None)
 
     def counting(self, users: int) -> Self:
         """Say how many people this run sent or may have sent; `sent` counts those of earlier runs too."""
-        self._users_sent = users
+        self._written = users
         return self
 
     @property
-    def users_sent(self) -> int | None:
-        return self._users_sent
+    def written(self) -> int | None:
+        return self._written
 
     @property
     def status(self) -> str:
@@ -106,10 +108,10 @@ class UploadAudienceFileResponse(Response):
     def outcome(self) -> Outcome:
         if self.may_have_been_sent:
             return "unknown"
-        return "sent" if self.users_sent or self.state == "done" else "refused"
+        return "sent" if self.written or self.state == "done" else "refused"
 
 
-class Batch(AddCustomAudienceUserRequest):
+class EncodedBatch(AddCustomAudienceUserRequest):
     """One call of an upload; its people are encoded already."""
 
     encoded_users: str = ""
@@ -120,10 +122,10 @@ class Batch(AddCustomAudienceUserRequest):
         return given | {"Users": Encoded(self.encoded_users)}
 
 
-def batch_of(request: UploadAudienceFileRequest, people: list[bytes], *, total: int, last: bool) -> Batch:
+def batch_of(request: UploadAudienceFileRequest, people: list[bytes], *, total: int, last: bool) -> EncodedBatch:
     """The call for some people. Not validated again: they were, one by one."""
     rest = {"encoded_users": encode_batch(people), "estimated_num_total": total, "batch_last_flag": last}
-    return Batch.model_construct(None, **request.target(), **rest)
+    return EncodedBatch.model_construct(None, **request.target(), **rest)
 
 
 class FileWrite:
@@ -134,10 +136,6 @@ class FileWrite:
         self.request = request
         self._checked = checked
         self._calls = calls
-
-    @property
-    def audience(self) -> str:
-        return self.request.custom_audience_id
 
     def target(self) -> dict[str, str]:
         return self.request.target()
@@ -171,19 +169,22 @@ class FileWrite:
             "columns": checked.places,
         }
 
-    async def described(self, look_up: LookUp, /) -> list[str]:
+    async def facts(self, look_up: LookUp, /) -> Facts:
         checked, spool = self._checked, self._checked.spool
-        target = await describe_target(self.request, spool.kept, look_up)
+        target = await target_facts(self.request, spool.kept, look_up)
         gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
         invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
-        return [
-            *target,
-            f"From the file {quoted(self.name)} with {checked.rows:,} rows: {invalid}; {gone}.",
-            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone.",
-            *examples(checked.sample),
-            f"They go in {self._calls:,} calls, one confirmation for all.",
-            *consequences(spool.kept),
-        ]
+        return replace(
+            target,
+            details=(
+                *target.details,
+                f"From the file {quoted(self.name)} with {checked.rows:,} rows: {invalid}; {gone}.",
+                f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone.",
+                *examples(checked.sample),
+                f"They go in {self._calls:,} calls, one confirmation for all.",
+            ),
+            consequences=consequences(spool.kept),
+        )
 
 
 class RestOfUpload:
@@ -198,10 +199,6 @@ class RestOfUpload:
         self._job = job
         self._digest = digest
         self._sent, self._doubtful = job.position
-
-    @property
-    def audience(self) -> str:
-        return self._write.audience
 
     def target(self) -> dict[str, str]:
         return self._write.target()
@@ -218,16 +215,22 @@ class RestOfUpload:
     def parameters(self) -> dict[str, str]:
         return self._write.parameters() | {"upload": self._job.id, "from": f"{self._sent} {self._doubtful}"}
 
-    async def described(self, look_up: LookUp, /) -> list[str]:
+    async def facts(self, look_up: LookUp, /) -> Facts:
         users = self._job.total - self._sent
-        target = await describe_target(self._write.request, users, look_up)
-        running = ["Careful: another process may still be running this upload."] * (self._job.state == "running")
+        target = await target_facts(self._write.request, users, look_up)
+        warnings = list(target.warnings)
+        if self._job.state == "running":
+            warnings.append("another process may still be running this upload.")
+        if self._doubtful:
+            warnings.append(
+                f"{self._doubtful:,} of these {users:,} people may have been sent already; the outcome of their batch "
+                "is unknown. Meta counts a person once, however often they are sent."
+            )
         stopped = f"which stopped after {self._sent:,} of {self._job.total:,} people."
         file = f"This resumes the upload {self._job.id} of the file {quoted(self._write.name)}, {stopped}"
-        lines = [*target, *running, file]
-        if self._doubtful:
-            lines.append(
-                f"Careful: {self._doubtful:,} of these {users:,} people may have been sent already; the outcome of "
-                "their batch is unknown. Meta counts a person once, however often they are sent."
-            )
-        return [*lines, *consequences(self._job.total)]
+        return replace(
+            target,
+            warnings=tuple(warnings),
+            details=(*target.details, file),
+            consequences=consequences(self._job.total),
+        )

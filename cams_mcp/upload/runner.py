@@ -19,7 +19,7 @@ from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
 from cams_mcp.threads import in_thread, patiently
 from cams_mcp.upload.checks import Checked
-from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
+from cams_mcp.upload.requests import EncodedBatch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
 
 BATCH_BYTES = 1_000_000
@@ -46,7 +46,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Run:
+class UploadRun:
     """One run of an upload, from the first person not known to be applied.
 
     Attributes:
@@ -119,7 +119,7 @@ class Run:
                 await self._report(f"{self.first:,} of {total:,} people sent")
         return ""
 
-    async def _send(self, batch: Batch) -> Response:
+    async def _send(self, batch: EncodedBatch) -> Response:
         self.calls += 1
         return await self.service.call(ADD_CUSTOM_AUDIENCE_USER, batch)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -16,7 +15,8 @@ from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question
 from cams_mcp.errors import FileRefused, NotConfirmed
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Service
-from cams_mcp.models import Request, Response
+from cams_mcp.models import Response
+from cams_mcp.operation import AnyTool, Tool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.audience.question import MIN_MATCHED
 from cams_mcp.store import Job, Journal, Standing
@@ -30,38 +30,26 @@ from cams_mcp.upload.requests import (
     UploadAudienceFileRequest,
     UploadAudienceFileResponse,
 )
-from cams_mcp.upload.runner import Limits, Run
+from cams_mcp.upload.runner import Limits, UploadRun
 
 T = TypeVar("T")
 OpenFile = Callable[[str], tuple[Path, BinaryIO]]
 
 
-@dataclass(frozen=True, slots=True)
-class FileTool:
-    """A tool that is not one operation of CAMS, with the same attributes as one."""
-
-    name: str
-    title: str
-    request: type[Request]
-    response: type[Response]
-    writes: bool
-
-
-CHECK_AUDIENCE_FILE = FileTool(
-    "check_audience_file",
-    "Check a file of customers",
-    CheckAudienceFileRequest,
-    CheckAudienceFileResponse,
-    writes=False,
+CHECK_AUDIENCE_FILE = Tool(
+    name="check_audience_file",
+    title="Check a file of customers",
+    request=CheckAudienceFileRequest,
+    response=CheckAudienceFileResponse,
 )
-UPLOAD_AUDIENCE_FILE = FileTool(
-    "upload_audience_file",
-    "Upload a file of customers to an audience",
-    UploadAudienceFileRequest,
-    UploadAudienceFileResponse,
-    writes=True,
+UPLOAD_AUDIENCE_FILE = Tool(
+    name="upload_audience_file",
+    title="Upload a file of customers to an audience",
+    request=UploadAudienceFileRequest,
+    response=UploadAudienceFileResponse,
+    effect=ADD_CUSTOM_AUDIENCE_USER.effect,
 )
-FILE_TOOLS = (CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE)
+FILE_TOOLS: tuple[AnyTool, ...] = (CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE)
 
 
 class Uploads:
@@ -99,7 +87,7 @@ class Uploads:
         self._on_invalid = on_invalid
         self._sleep = sleep
 
-    def tools(self) -> list[tuple[FileTool, Callable[..., Awaitable[Response | Question | Preview]]]]:
+    def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Response | Question | Preview]]]]:
         """The tools and what runs them."""
         return [(CHECK_AUDIENCE_FILE, self.check), (UPLOAD_AUDIENCE_FILE, self.upload)]
 
@@ -194,7 +182,7 @@ class Uploads:
         doubted: int = 0,
     ) -> UploadAudienceFileResponse:
         more = (self._limits, caller, self._sleep)
-        run = Run(self._service, self._journal, request, checked, upload, owner, first, *more, doubted=doubted)
+        run = UploadRun(self._service, self._journal, request, checked, upload, owner, first, *more, doubted=doubted)
         return await run.send_all()
 
     async def _job(self, upload: str) -> Job:
