@@ -121,21 +121,8 @@ class Tolerant(BaseModel):
     )
 
 
-class Response(Tolerant):
-    """The elements every operation answers with."""
-
-    request_id: Annotated[str | None, Field(description="For support.")] = None
-    success: Annotated[bool | None, Field(description="Accepted by CAMS.")] = None
-    code: Annotated[str | None, Field(description="OK, or an error code.")] = None
-    message: Annotated[str | None, Field(description="CAMS's words.")] = None
-    access_denied_detail: Annotated[
-        str | None, BeforeValidator(_object_as_text), Field(description="Why access was denied.")
-    ] = None
-
-    @property
-    def succeeded(self) -> bool:
-        """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
-        return self.code == "OK" if self.success is None else self.success
+class Result(Tolerant):
+    """What a tool returns."""
 
     @property
     def outcome(self) -> Outcome:
@@ -153,8 +140,29 @@ class Response(Tolerant):
         return "sent"
 
     def result(self) -> dict[str, Any]:
-        """The structured result of the tool: snake_case, without nulls and without words that say nothing."""
-        result = self.model_dump(by_alias=False, exclude_none=True)
+        """The structured result of the tool: snake_case, without nulls."""
+        return self.model_dump(by_alias=False, exclude_none=True)
+
+
+class Response(Result):
+    """The elements every operation answers with."""
+
+    request_id: Annotated[str | None, Field(description="For support.")] = None
+    success: Annotated[bool | None, Field(description="Accepted by CAMS.")] = None
+    code: Annotated[str | None, Field(description="OK, or an error code.")] = None
+    message: Annotated[str | None, Field(description="CAMS's words.")] = None
+    access_denied_detail: Annotated[
+        str | None, BeforeValidator(_object_as_text), Field(description="Why access was denied.")
+    ] = None
+
+    @property
+    def succeeded(self) -> bool:
+        """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
+        return self.code == "OK" if self.success is None else self.success
+
+    def result(self) -> dict[str, Any]:
+        """As `Result.result`, without envelope elements that say nothing."""
+        result = super().result()
         return {name: value for name, value in result.items() if name not in _WORDS or value not in _NOTHING}
 
 

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from cams_mcp.models import Listing, Request, Response
+from cams_mcp.models import Listing, Request, Response, Result
 
 RequestT = TypeVar("RequestT", bound=Request)
 ResponseT = TypeVar("ResponseT", bound=Response)
+ResultT = TypeVar("ResultT", bound=Result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ PAGE_ARGUMENTS = Pages("page_size", "page_index")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Tool(Generic[RequestT, ResponseT]):
+class Tool(Generic[RequestT, ResultT]):
     """A tool: an operation, or several of them behind one set of arguments.
 
     Attributes:
@@ -58,7 +59,7 @@ class Tool(Generic[RequestT, ResponseT]):
     name: str = ""
     title: str
     request: type[RequestT]
-    response: type[ResponseT]
+    response: type[ResultT]
     effect: Effect | None = None
     pages: Pages | None = None
 

@@ -189,8 +189,7 @@ class Settings:
                 from cams_mcp.upload.folders import Folders  # noqa: PLC0415 - not always wanted
 
                 uploads = self._uploads(Folders.of(self.upload_dirs).open, client, guard, store)
-            how: dict[str, Any] = {"read_only": self.read_only, "result_tokens": self.result_tokens}
-            yield Toolbox(OPERATIONS, client, guard, uploads, **how)
+            yield Toolbox(OPERATIONS, client, guard, uploads, result_tokens=self.result_tokens)
 
     @asynccontextmanager
     async def open_uploads(self, open_file: OpenFile, **more: Any) -> AsyncGenerator[Uploads]:

@@ -95,7 +95,7 @@ def version() -> str:
 
 
 def manifest() -> dict[str, Any]:
-    stored = json.loads((PACKAGE / "tools.json").read_text(encoding="utf-8"))
+    stored = json.loads((PACKAGE / "tools" / "tools.json").read_text(encoding="utf-8"))
     tools = [*stored["operations"], *stored["files"]]
     return {
         "manifest_version": "0.4",

@@ -20,7 +20,7 @@ from cams_mcp.cli.clients import CLIENTS, Client, Server
 from cams_mcp.cli.ram_policy import ram_policy
 from cams_mcp.sandbox import FAULTS
 from cams_mcp.server.resources import errors_reference, reference
-from cams_mcp.tools.definitions import SNAPSHOT, list_tools, render
+from cams_mcp.tools.definitions import SNAPSHOT, load_catalog, render_snapshot
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -74,7 +74,7 @@ CHINESE = {
 
 def tools_table() -> str:
     rows = []
-    for tool in list_tools(uploads=True):
+    for tool in load_catalog(uploads=True):
         required = [f"`{name}`" for name in tool.input_schema.get("required", [])]
         rows.append((f"`{tool.name}`", _first_sentence(tool.description or ""), ", ".join(required) or "none"))
     return _table(("Tool", "What it does", "Required arguments"), rows)
@@ -138,7 +138,7 @@ def _with_chinese_head(table: str) -> str:
 
 def reference_doc() -> str:
     """docs/reference.md: what an assistant reads as `cams://reference`, of all tools."""
-    return reference([tool.name for tool in list_tools(uploads=True)])
+    return reference([tool.name for tool in load_catalog(uploads=True)])
 
 
 def clients_doc() -> str:
@@ -183,7 +183,7 @@ def _filled(path: Path, parts: dict[str, str]) -> str:
 def generated() -> dict[Path, str]:
     """Every generated file with what it must hold."""
     return {
-        SNAPSHOT: render(),
+        SNAPSHOT: render_snapshot(),
         README: readme(),
         CHINESE_README: chinese_readme(),
         REFERENCE_DOC: reference_doc(),

@@ -255,8 +255,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "return identifier",
     ),
     "nothing tells a waiting client": ("server/caller.py", "group.start_soon(progress.report_waiting)", "pass"),
-    "read-only hides the tool only": ("tools/toolbox.py", "if not (read_only and operation.writes):", "if True:"),
-    "read-only hides the tool only, under the guard": ("guard/guard.py", "if policy.read_only:", "if False:"),
+    "read-only hides the tool only": ("guard/limits.py", "if policy.read_only:", "if False:"),
     "a defect while sending hides that it was sent": (
         "guard/guard.py",
         "raise AmbiguousWrite(",

@@ -25,6 +25,7 @@ from cams_mcp.sandbox import SANDBOX_KEY, ExecutedCall, Sandbox, SandboxTranspor
 from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
+from cams_mcp.tools.definitions import Catalog
 from cams_mcp.tools.schemas import make_tool
 from cams_mcp.tools.toolbox import Toolbox
 
@@ -88,9 +89,9 @@ async def mcp_server(
     """A server over `sandbox`. `collaborators` go to the client of CAMS."""
     async with client_of(sandbox, **collaborators) as service:
         guard = Guard(service, store or Store(None), policy or Policy(confirm=confirm))
-        toolbox = Toolbox(OPERATIONS, service, guard, read_only=read_only)
-        definitions = [make_tool(operation) for operation in OPERATIONS if not (read_only and operation.writes)]
-        yield create_server(definitions, toolbox)
+        toolbox = Toolbox(OPERATIONS, service, guard)
+        offered = [operation for operation in OPERATIONS if not (read_only and operation.writes)]
+        yield create_server(Catalog(map(make_tool, offered)), toolbox)
 
 
 @asynccontextmanager

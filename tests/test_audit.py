@@ -25,7 +25,7 @@ from cams_mcp.sandbox.faults import Fault, Faults
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Store, Write
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 WRITE = "add_custom_audience_user"
 TESTER = types.Implementation(name="Tester", version="7.2")
@@ -194,7 +194,7 @@ async def connected(transport: str, state: Path, mode: str, **client: Any) -> As
             yield made
         return
     async with Settings(sandbox=True, state_dir=state).open() as toolbox:
-        server = create_server(list_tools(), toolbox)
+        server = create_server(load_catalog(), toolbox)
         if transport == "memory":
             async with Client(server, mode=mode, **client) as made:
                 yield made

@@ -22,7 +22,7 @@ from cams_mcp import __version__
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Sandbox, sandbox_app
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 KEY = ["--access-key-id", SANDBOX_KEY.id, "--access-key-secret", SANDBOX_KEY.secret]
 WRITE = json.dumps(TARGET | {"users": people(120)})
@@ -238,7 +238,7 @@ def test_tools_prints_every_tool_and_argument(invoke: Invoke) -> None:
     result = invoke("tools")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    for tool in list_tools():
+    for tool in load_catalog():
         assert tool.name in result.stdout
         for argument in tool.input_schema["properties"]:
             assert argument in result.stdout
@@ -250,7 +250,7 @@ def test_tools_prints_every_tool_and_argument(invoke: Invoke) -> None:
 def test_tools_as_json_is_the_catalog(invoke: Invoke) -> None:
     result = invoke("tools", "--json")
 
-    catalog = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in list_tools()]
+    catalog = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in load_catalog()]
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == catalog
     assert [tool["name"] for tool in catalog] == [operation.name for operation in OPERATIONS]

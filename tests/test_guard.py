@@ -34,10 +34,11 @@ from support_raw import LEGACY, MODERN, raw_client
 from cams_mcp.api.client import CamsClient
 from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Caller, ConfirmMode
-from cams_mcp.errors import MissingCredentials
+from cams_mcp.errors import MissingCredentials, NotConfirmed
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
-from cams_mcp.operations import OPERATIONS, audience_question
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.audience import question as audience_question
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.account import MESSENGER_SPACE
 from cams_mcp.server import caller as caller_module
@@ -459,10 +460,10 @@ async def test_read_only_has_no_write_tool_whatever_else_is_set(sandbox: Sandbox
     assert not sandbox.calls
 
 
-async def test_a_read_only_toolbox_cannot_write_even_if_a_server_listed_the_tool(sandbox: Sandbox) -> None:
+async def test_a_read_only_guard_rejects_a_write_even_if_a_server_listed_the_tool(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as service:
-        toolbox = Toolbox(OPERATIONS, service, Guard(service, Store(None), Policy(confirm="off")), read_only=True)
-        with pytest.raises(KeyError):
+        toolbox = Toolbox(OPERATIONS, service, Guard(service, Store(None), Policy(confirm="off", read_only=True)))
+        with pytest.raises(NotConfirmed, match="read-only"):
             await toolbox.call(WRITE, LIST, Caller())
 
     assert not sandbox.calls
@@ -575,7 +576,7 @@ async def test_a_look_up_that_is_denied_is_said_and_stops_nothing() -> None:
     text = await question(sandbox)
 
     assert f'Add 120 people to the Meta custom audience "{AUDIENCE}"?' in text
-    assert "The audience's name is not known: the access key may not look it up." in text
+    assert "Careful: CAMS did not return the audience's name: the access key may not look it up." in text
     assert "The instance's name is not known" in text
     assert "The ad account's name is not known" in text
 
@@ -583,7 +584,7 @@ async def test_a_look_up_that_is_denied_is_said_and_stops_nothing() -> None:
 async def test_a_look_up_that_fails_is_said_and_stops_nothing() -> None:
     text = await question(Sandbox(Faults([Fault.parse("malformed")])))
 
-    assert "The audience's name is not known: the look-up failed." in text
+    assert "Careful: CAMS did not return the audience's name: the look-up failed." in text
 
 
 async def test_a_look_up_that_takes_too_long_is_said_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -591,7 +592,7 @@ async def test_a_look_up_that_takes_too_long_is_said_and_stops_nothing(monkeypat
 
     text = await question(Sandbox(Faults([Fault.parse("latency:1:20")])))
 
-    assert "The audience's name is not known: the look-up took too long." in text
+    assert "Careful: CAMS did not return the audience's name: the look-up took too long." in text
 
 
 class Renaming(httpx.AsyncBaseTransport):

@@ -36,7 +36,7 @@ from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox
 from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Journal, Store, open_store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 both_eras = pytest.mark.parametrize("mode", ERAS)
 Send = Callable[[], Awaitable[httpx.Response]]
@@ -67,12 +67,12 @@ async def test_the_file_tools_are_there_only_with_a_folder_and_without_read_only
         for read_only in (False, True):
             async with Settings(sandbox=True, read_only=read_only, **given).open() as toolbox:
                 assert ({CHECK, UPLOAD} <= set(toolbox.names)) == (there and not read_only)
-    assert not {CHECK, UPLOAD} & {tool.name for tool in list_tools(uploads=True, read_only=True)}
-    assert not {CHECK, UPLOAD} & {tool.name for tool in list_tools()}
+    assert not {CHECK, UPLOAD} & {tool.name for tool in load_catalog(uploads=True, read_only=True)}
+    assert not {CHECK, UPLOAD} & {tool.name for tool in load_catalog()}
 
 
 async def test_checking_is_a_read_and_uploading_a_write() -> None:
-    tools = {tool.name: tool.annotations for tool in list_tools(uploads=True)}
+    tools = {tool.name: tool.annotations for tool in load_catalog(uploads=True)}
     assert tools[CHECK].read_only_hint
     assert tools[UPLOAD].destructive_hint
     assert not tools[UPLOAD].read_only_hint

@@ -15,7 +15,7 @@ from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import LazyToolbox, Settings
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("serve")
@@ -70,5 +70,5 @@ async def _serve_stdio(settings: Settings) -> None:
     from cams_mcp.server.stdio import serve_stdio  # noqa: PLC0415 - only one transport is needed
 
     async with LazyToolbox(settings.open) as toolbox:
-        definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-        await serve_stdio(create_server(definitions, toolbox))
+        catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+        await serve_stdio(create_server(catalog, toolbox))

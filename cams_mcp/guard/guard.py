@@ -24,7 +24,7 @@ from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, 
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.guard.limits import limit_problem
 from cams_mcp.guard.policy import Policy, Service
-from cams_mcp.models import Outcome, Response
+from cams_mcp.models import Outcome, Response, Result
 from cams_mcp.operation import AnyOperation, Writable, render
 from cams_mcp.store import BaseStore, Standing, Write
 from cams_mcp.threads import in_thread, patiently
@@ -33,7 +33,7 @@ APPROVAL_SECONDS = 600.0
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Send = Callable[[str, int, Channel], Awaitable[Response]]
+Send = Callable[[str, int, Channel], Awaitable[Result]]
 """Sends a write, given its digest, its number in the ledger, and how it was approved."""
 
 
@@ -61,7 +61,7 @@ class Guard:
         answered: Answered | None = None,
         send: Send | None = None,
         standing: Standing | None = None,
-    ) -> Response | Question | Preview:
+    ) -> Result | Question | Preview:
         """Send the write if it is confirmed; else return what to ask. Sends at most once.
 
         Args:
@@ -83,7 +83,7 @@ class Guard:
             replaces, answered = answered.state, None
         channel = self._channel(caller, token, answered)
 
-        async def one_call(binding: str, number: int, channel: Channel) -> Response:
+        async def one_call(binding: str, number: int, channel: Channel) -> Result:
             response: Response = await self._service.call(operation, request)
             return response
 
@@ -229,7 +229,7 @@ class Guard:
 
     async def _send(
         self, write: Write, channel: Channel, approval: str | None, send: Send, standing: Standing | None
-    ) -> Response:
+    ) -> Result:
         policy = self._policy
         number = await in_thread(
             lambda: self._store.begin(
@@ -243,7 +243,7 @@ class Guard:
         )
         return await self._run(write, channel, number, send)
 
-    async def _run(self, write: Write, channel: Channel, number: int, send: Send) -> Response:
+    async def _run(self, write: Write, channel: Channel, number: int, send: Send) -> Result:
         """Send what is in the ledger as of unknown outcome, and record how it ended."""
         outcome: Outcome = "unknown"
         request_id: str | None = None
@@ -251,7 +251,8 @@ class Guard:
         users: int | None = None
         try:
             response = await self._keep_alive(send(write.binding, number, channel))
-            outcome, request_id, reason, users = response.outcome, response.request_id, None, response.written
+            outcome, reason, users = response.outcome, None, response.written
+            request_id = response.request_id if isinstance(response, Response) else None
         except AmbiguousWrite as error:
             request_id, reason = error.request_id, "no clear answer"
             raise

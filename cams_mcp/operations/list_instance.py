@@ -23,8 +23,8 @@ def _check_time(value: str) -> str:
 
 
 class ListInstanceRequest(Request):
-    """List the channel instances of this Alibaba Cloud account. Call it first: \
-its rows give the cust_space_id of the other tools (direct customers: the instance_id)."""
+    """List this account's channel instances. Call it first: its rows give the cust_space_id of the other tools \
+(direct customers: the instance_id)."""
 
     channel_type: Annotated[
         str | None,
@@ -35,7 +35,7 @@ its rows give the cust_space_id of the other tools (direct customers: the instan
     instance_id: Annotated[Id | None, Field(description="Only this one.")] = None
     submit_time: Annotated[
         Annotated[str, AfterValidator(_check_time)] | None,
-        Field(description="Submission time, YYYY-MM-DD HH:MM:SS."),
+        Field(description="YYYY-MM-DD HH:MM:SS."),
     ] = None
     resource_group_id: Annotated[Id | None, Field(description="Only this group.")] = None
     filter_str: Annotated[Text | None, Field(description="Free text filter.")] = None

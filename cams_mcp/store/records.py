@@ -126,7 +126,8 @@ class Approval:
             )
         if last_write > self.seen_write:
             return NotConfirmed(
-                f"Nothing was sent: the same list went to this {write.effect.target} after this question was asked.",
+                f"Nothing was sent: the same list was sent to this {write.effect.target} after this question was "
+                "asked.",
                 hint="Call again without confirmation_token; the new preview or question says when.",
             )
         return None

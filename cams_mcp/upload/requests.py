@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from cams_mcp.api.signing import Encoded
 from cams_mcp.fields import FilePath, Id, Text
-from cams_mcp.models import Outcome, Request, Response
+from cams_mcp.models import Outcome, Request, Result
 from cams_mcp.operation import Facts, LookUp
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
 from cams_mcp.operations.audience.question import consequences, examples, target_facts
@@ -23,9 +23,9 @@ class _FileRequest(Request):
     """What both tools need to read a file."""
 
     path: Annotated[FilePath, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
-    email_column: Annotated[Text | None, Field(description="Header or number of the e-mail column.")] = None
-    phone_column: Annotated[Text | None, Field(description="Header or number of the phone column.")] = None
-    default_region: Annotated[Text | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
+    email_column: Annotated[Text | None, Field(description="Header or number.")] = None
+    phone_column: Annotated[Text | None, Field(description="Header or number.")] = None
+    default_region: Annotated[Text | None, Field(description="Region of national numbers, e.g. CN.")] = None
     suppression_path: Annotated[FilePath | None, Field(description="File of people who opted out.")] = None
 
     def how(self, *, refuse_invalid: bool = False) -> HowToRead:
@@ -37,7 +37,7 @@ class CheckAudienceFileRequest(_FileRequest):
 duplicates, masked sample, calls needed. The server reads the file; you never do."""
 
 
-class CheckAudienceFileResponse(Response):
+class CheckAudienceFileResponse(Result):
     """What the file holds."""
 
     path: Annotated[
@@ -60,15 +60,15 @@ class CheckAudienceFileResponse(Response):
 
 
 class UploadAudienceFileRequest(_FileRequest):
-    """Upload a file of customers to a custom audience: hands them to Meta. Cannot be undone. One confirmation for the \
-whole file, asked for as by add_custom_audience_user. Check the file first. To go on after a stop, give resume."""
+    """Upload a file of customers to a custom audience: hands them to Meta, cannot be undone. One confirmation for the \
+whole file. Check the file first."""
 
     cust_space_id: Annotated[Id, Field(description="From list_instance.")]
     page_id: Annotated[Id, Field(description="From list_custom_audience.")]
     ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
-    on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse all.")] = "skip"
-    resume: Annotated[Id | None, Field(description="Id of a stopped upload to go on with.")] = None
+    on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse.")] = "skip"
+    resume: Annotated[Id | None, Field(description="Id of a stopped upload to continue.")] = None
 
     TARGET: ClassVar[tuple[str, ...]] = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
 
@@ -76,7 +76,7 @@ whole file, asked for as by add_custom_audience_user. Check the file first. To g
         return {name: getattr(self, name) for name in self.TARGET}
 
 
-class UploadAudienceFileResponse(Response):
+class UploadAudienceFileResponse(Result):
     """How far the upload came."""
 
     upload_id: Annotated[str | None, Field(description="For resume.")] = None

@@ -15,7 +15,7 @@ from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question
 from cams_mcp.errors import FileRefused, NotConfirmed
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Service
-from cams_mcp.models import Response
+from cams_mcp.models import Result
 from cams_mcp.operation import AnyTool, Tool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.audience.question import MIN_MATCHED
@@ -38,13 +38,13 @@ OpenFile = Callable[[str], tuple[Path, BinaryIO]]
 
 CHECK_AUDIENCE_FILE = Tool(
     name="check_audience_file",
-    title="Check a file of customers",
+    title="Check a customer file",
     request=CheckAudienceFileRequest,
     response=CheckAudienceFileResponse,
 )
 UPLOAD_AUDIENCE_FILE = Tool(
     name="upload_audience_file",
-    title="Upload a file of customers to an audience",
+    title="Upload a customer file",
     request=UploadAudienceFileRequest,
     response=UploadAudienceFileResponse,
     effect=ADD_CUSTOM_AUDIENCE_USER.effect,
@@ -87,7 +87,7 @@ class Uploads:
         self._on_invalid = on_invalid
         self._sleep = sleep
 
-    def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Response | Question | Preview]]]]:
+    def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Result | Question | Preview]]]]:
         """The tools and what runs them."""
         return [(CHECK_AUDIENCE_FILE, self.check), (UPLOAD_AUDIENCE_FILE, self.upload)]
 
@@ -110,7 +110,7 @@ class Uploads:
         *,
         token: str | None = None,
         answered: Answered | None = None,
-    ) -> Response | Question | Preview:
+    ) -> Result | Question | Preview:
         """Send a file's people after one confirmation, or go on with an upload that stopped.
 
         Raises:
@@ -125,7 +125,7 @@ class Uploads:
                 raise FileRefused("nobody is left to send", hint="See check_audience_file for the reasons.")
             write = FileWrite(path.name, request, checked, await self._calls(checked))
 
-            async def first_run(binding: str, number: int, channel: Channel) -> Response:
+            async def first_run(binding: str, number: int, channel: Channel) -> Result:
                 given = request.model_dump(by_alias=False, exclude_none=True, exclude={"resume"})
                 total = checked.spool.kept
                 name = str(path).encode("utf-8", "replace").decode()
@@ -148,7 +148,7 @@ class Uploads:
         *,
         token: str | None,
         answered: Answered | None,
-    ) -> Response | Question | Preview:
+    ) -> Result | Question | Preview:
         """Send the people that are not known to be applied, under the approval of the whole upload if it is enough."""
         sent, doubtful = job.position
         standing = Standing(job.binding, job.write, job.approved, doubtful)
@@ -156,7 +156,7 @@ class Uploads:
         digest = await anyio.to_thread.run_sync(checked.spool.digest_from, sent)
         rest = RestOfUpload(write, job, digest)
 
-        async def further_run(binding: str, number: int, channel: Channel) -> Response:
+        async def further_run(binding: str, number: int, channel: Channel) -> Result:
             approved = channel != "resumed"
             owner = await in_thread(lambda: self._journal.take(job.id, job.position, number, approved=approved))
             return await self._run(request, checked, caller, job.id, owner, sent, sent + doubtful)
