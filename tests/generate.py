@@ -1,4 +1,4 @@
-"""Write the generated parts: the tool snapshot, tables of the README, variables of server.json, examples of docs.
+"""Write the generated parts: the tool snapshot, tables and examples of README and docs, variables of server.json.
 
 Run: python tests/generate.py. `test_docs.py` fails while a part is not what this writes.
 """
@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+from support_examples import approval_example, preview_example
 
 from cams_mcp import __version__
 from cams_mcp.cli import cli
 from cams_mcp.cli.clients import CLIENTS, Client, Server
 from cams_mcp.cli.ram_policy import ram_policy
 from cams_mcp.sandbox import FAULTS
-from cams_mcp.server.resources import errors_reference, reference
+from cams_mcp.server.resources import reference
 from cams_mcp.tools.definitions import SNAPSHOT, load_catalog, render_snapshot
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CHINESE_README = ROOT / "README.zh-CN.md"
 REFERENCE_DOC = ROOT / "docs" / "reference.md"
+APPROVAL_DOC = ROOT / "docs" / "approval.md"
+OPTIONS_DOC = ROOT / "docs" / "options.md"
+SANDBOX_DOC = ROOT / "docs" / "sandbox.md"
 SERVER_JSON = ROOT / "server.json"
 CLIENTS_DOC = ROOT / "docs" / "clients.md"
 DIAGNOSIS_DOC = ROOT / "docs" / "diagnosis.md"
@@ -54,22 +58,8 @@ NOT_FOR_PACKAGES = {
 """A client that runs the package speaks stdio."""
 
 
-CHINESE = {
-    "Tool": "工具",
-    "What it does": "功能",
-    "Required arguments": "必填参数",
-    "Option": "选项",
-    "Environment variable": "环境变量",
-    "Default": "默认值",
-    "Meaning": "含义",
-    "Kind": "类型",
-    "When": "何时出现",
-    "Code of CAMS": "CAMS 错误码",
-    "What to do": "如何处理",
-    "Fault": "故障",
-    "The sandbox": "沙箱的行为",
-}
-"""Headings of tables. The cells are the program's own words, which it says in English."""
+CHINESE = {"Tool": "工具", "What it does": "功能", "Required arguments": "必填参数"}
+"""Headings of tables. The cells are texts of the program, which are English."""
 
 
 def tools_table() -> str:
@@ -116,7 +106,7 @@ def server_json() -> str:
 
 
 def tables() -> dict[str, str]:
-    return {"tools": tools_table(), "options": options_table(), "errors": errors_reference(), "faults": faults_table()}
+    return {"tools": tools_table(), "approval": approval_example()}
 
 
 def readme() -> str:
@@ -124,8 +114,8 @@ def readme() -> str:
 
 
 def chinese_readme() -> str:
-    """README.zh-CN.md: the same tables under Chinese headings."""
-    return _filled(CHINESE_README, {name: _with_chinese_head(table) for name, table in tables().items()})
+    """README.zh-CN.md: the same parts, tables under Chinese headings."""
+    return _filled(CHINESE_README, {name: _with_chinese_head(part) for name, part in tables().items()})
 
 
 def _with_chinese_head(table: str) -> str:
@@ -187,6 +177,9 @@ def generated() -> dict[Path, str]:
         README: readme(),
         CHINESE_README: chinese_readme(),
         REFERENCE_DOC: reference_doc(),
+        APPROVAL_DOC: _filled(APPROVAL_DOC, {"preview": preview_example()}),
+        OPTIONS_DOC: _filled(OPTIONS_DOC, {"options": options_table()}),
+        SANDBOX_DOC: _filled(SANDBOX_DOC, {"faults": faults_table()}),
         SERVER_JSON: server_json(),
         CLIENTS_DOC: clients_doc(),
         DIAGNOSIS_DOC: diagnosis_doc(),
@@ -234,5 +227,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
+    # First: the other parts are made from it.
+    SNAPSHOT.write_text(render_snapshot(), encoding="utf-8")
     for path, text in generated().items():
         path.write_text(text, encoding="utf-8")

@@ -340,7 +340,7 @@ async def test_without_redis_writes_are_refused_and_reads_go_on_until_it_is_back
 def test_the_rights_that_the_documentation_names_are_enough(tmp_path: Path) -> None:
     password = "correct-horse-battery"
     text = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
-    named = re.search(r"`ACL SETUSER (.*) >PASSWORD (.*)`", text)
+    named = re.search(r"`ACL SETUSER ([^`]*) >PASSWORD ([^`]*)`", text)
     assert named
     with RedisServer(tmp_path, "--user", *named[1].split(), f">{password}", *named[2].split()) as server:
         url = server.url.replace("redis://", f"redis://cams-mcp:{password}@")
