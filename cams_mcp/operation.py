@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -123,6 +123,10 @@ class Evidence:
     def arguments(self, write: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments to look it up, given those of the write."""
         return {name: value for name, value in write.items() if name in self.operation.request.model_fields}
+
+    def find(self, rows: Iterable[Mapping[str, Any]], argument: str, target_id: str) -> Any:
+        """The element in the row whose `argument` is `target_id`; None if no row is."""
+        return next((row.get(self.element) for row in rows if row.get(argument) == target_id), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

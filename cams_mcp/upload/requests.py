@@ -22,11 +22,11 @@ from cams_mcp.upload.spool import encode_batch
 class _FileRequest(Request):
     """What both tools need to read a file."""
 
-    path: Annotated[FilePath, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
+    path: Annotated[FilePath, Field(description="In an upload folder: CSV, TSV, JSON Lines or XLSX.")]
     email_column: Annotated[Text | None, Field(description="Header or number.")] = None
     phone_column: Annotated[Text | None, Field(description="Header or number.")] = None
     default_region: Annotated[Text | None, Field(description="Region of national numbers, e.g. CN.")] = None
-    suppression_path: Annotated[FilePath | None, Field(description="File of people who opted out.")] = None
+    suppression_path: Annotated[FilePath | None, Field(description="People who opted out.")] = None
 
     def how(self, *, refuse_invalid: bool = False) -> HowToRead:
         return HowToRead(self.email_column, self.phone_column, self.default_region, refuse_invalid)
@@ -68,7 +68,7 @@ whole file. Check the file first."""
     ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
     on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse.")] = "skip"
-    resume: Annotated[Id | None, Field(description="Id of a stopped upload to continue.")] = None
+    resume: Annotated[Id | None, Field(description="Id of a stopped upload.")] = None
 
     TARGET: ClassVar[tuple[str, ...]] = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
 
