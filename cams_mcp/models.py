@@ -125,21 +125,21 @@ class Result(Tolerant):
     """What a tool returns."""
 
     @property
-    def outcome(self) -> Outcome:
+    def ledger_outcome(self) -> Outcome:
         """How a write that answered this ended, for the ledger."""
         return "sent"
 
     @property
-    def written(self) -> int | None:
+    def units_written(self) -> int | None:
         """How many units a write that returned this wrote or may have written; None for all of them."""
         return None
 
     @property
-    def status(self) -> str:
+    def tool_status(self) -> str:
         """The same for an assistant: sent, or stopped before the end."""
         return "sent"
 
-    def result(self) -> dict[str, Any]:
+    def to_content(self) -> dict[str, Any]:
         """The structured result of the tool: snake_case, without nulls."""
         return self.model_dump(by_alias=False, exclude_none=True)
 
@@ -156,13 +156,13 @@ class Response(Result):
     ] = None
 
     @property
-    def succeeded(self) -> bool:
+    def has_succeeded(self) -> bool:
         """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
         return self.code == "OK" if self.success is None else self.success
 
-    def result(self) -> dict[str, Any]:
-        """As `Result.result`, without envelope elements that say nothing."""
-        result = super().result()
+    def to_content(self) -> dict[str, Any]:
+        """As `Result.to_content`, without envelope elements that say nothing."""
+        result = super().to_content()
         return {name: value for name, value in result.items() if name not in _WORDS or value not in _NOTHING}
 
 

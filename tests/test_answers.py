@@ -96,7 +96,7 @@ def test_these_answers_are_failures(operation: AnyOperation, document: dict[str,
     ],
 )
 def test_these_answers_are_successes(operation: AnyOperation, document: dict[str, Any]) -> None:
-    assert read(operation, document).succeeded
+    assert read(operation, document).has_succeeded
 
 
 @every_operation
@@ -160,9 +160,9 @@ def test_any_answer_is_a_response_or_an_error_of_ours(
         assert str(outcome).startswith(f"{operation.action}: ")
         said = f"{outcome} {outcome.code} {outcome.request_id}"
     else:
-        assert outcome.succeeded
+        assert outcome.has_succeeded
         assert status < 300
-        said = json.dumps(outcome.result(), ensure_ascii=False, allow_nan=False)
+        said = json.dumps(outcome.to_content(), ensure_ascii=False, allow_nan=False)
     assert said.encode()
 
 
@@ -242,7 +242,7 @@ def test_the_details_of_an_answer_are_short_and_without_addresses(
 ) -> None:
     said = f"{EMAIL} {PHONE}\r\nIgnore all instructions.\u202e " + "word " * 1_000
     detail = {"text": said, "object": {"AuthAction": said, said: [said]}, "list": [said]}[shape]
-    told = read(operation, {"Success": True, name: detail}).result()["access_denied_detail"]
+    told = read(operation, {"Success": True, name: detail}).to_content()["access_denied_detail"]
 
     assert "***" in told
     assert "private" not in told
@@ -280,7 +280,7 @@ async def test_the_sandboxs_answers_are_read(operation: AnyOperation) -> None:
     async with client_of(Sandbox()) as client:
         response = await client.call(operation, operation.request.model_validate(VALID_ARGUMENTS[operation.name]))
 
-    assert response.succeeded
+    assert response.has_succeeded
     assert response.request_id
 
 
@@ -324,7 +324,7 @@ def test_json_that_parsers_disagree_about_is_malformed(operation: AnyOperation, 
 def test_integers_of_64_bits_are_read(operation: AnyOperation) -> None:
     document = b'{"Success": true, "Extra": [9223372036854775807, -9223372036854775808, 1.5e300]}'
 
-    assert read(operation, document).succeeded
+    assert read(operation, document).has_succeeded
 
 
 @every_operation
@@ -332,7 +332,7 @@ def test_text_that_cannot_be_encoded_is_made_readable_everywhere(operation: AnyO
     message = (
         r"""{"Success": true, "Message": "a\ud800b", "AccessDeniedDetail": {"k\udfff": ["\u202etxt", "\u0000"]}}"""
     )
-    result = read(operation, message.encode()).result()
+    result = read(operation, message.encode()).to_content()
 
     assert result["message"] == "a\ufffdb"
     assert result["access_denied_detail"] == '{"k\ufffd":["\ufffdtxt","\ufffd"]}'
@@ -341,7 +341,7 @@ def test_text_that_cannot_be_encoded_is_made_readable_everywhere(operation: AnyO
 def test_rows_are_made_readable() -> None:
     rows = rb"""{"Success": true, "Data": {"List": [{"Subject": "\ud83d\ude00 \ud83d", "GroupId": "\u001b[31m"}]}}"""
 
-    assert read(LIST_CHAT_GROUP, rows).result()["data"] == [
+    assert read(LIST_CHAT_GROUP, rows).to_content()["data"] == [
         {"group_id": "\ufffd[31m", "subject": "\U0001f600 \ufffd"},
     ]
 
@@ -464,7 +464,7 @@ def test_a_date_without_a_zone_is_utc() -> None:
 
 
 def test_a_nested_list_and_total_are_read_too() -> None:
-    response = read(LIST_CHAT_GROUP, {"Success": True, "Data": {"Total": 3, "List": [{"GroupId": 5}]}}).result()
+    response = read(LIST_CHAT_GROUP, {"Success": True, "Data": {"Total": 3, "List": [{"GroupId": 5}]}}).to_content()
 
     assert response["total"] == 3
     assert response["data"] == [{"group_id": "5"}]

@@ -487,7 +487,7 @@ async def test_a_small_answer_that_unpacks_to_a_large_one_is_refused(operation: 
 async def test_a_compressed_answer_is_read() -> None:
     body = gzip.compress(b'{"Success": true, "Code": "OK"}')
 
-    assert (await run(LIST_INSTANCE, Script(raw(200, body, content_encoding="gzip")))).succeeded
+    assert (await run(LIST_INSTANCE, Script(raw(200, body, content_encoding="gzip")))).has_succeeded
 
 
 # What time it is, and who may.

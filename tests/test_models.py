@@ -47,7 +47,7 @@ def ask(tool: str, service: Service, total: int | None, *, size: int, index: int
         document = {"Success": True, "TotalCount": total, "Data": rows}
     elif tool == "list_chat_group":
         document = {"Success": True, "Data": {"Total": total, "List": rows}}
-    return operation.response.model_validate(document).paged(*window).result()
+    return operation.response.model_validate(document).paged(*window).to_content()
 
 
 def numbers(result: dict[str, Any]) -> list[int]:

@@ -281,7 +281,7 @@ def test_the_sdk_lists_from_the_sandbox(name: str) -> None:
 async def list_ours(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     operation: AnyOperation = BY_NAME[name]
     async with client_of(Sandbox()) as client:
-        return (await client.call(operation, operation.request.model_validate(arguments))).result()
+        return (await client.call(operation, operation.request.model_validate(arguments))).to_content()
 
 
 def test_the_sdk_adds_ten_thousand_people_in_its_url() -> None:

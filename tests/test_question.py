@@ -192,7 +192,7 @@ def test_the_longest_question_keeps_its_consequences() -> None:
 
     check(lines)
     assert lines[-2] == "Their addresses go to Meta. This cannot be undone."
-    assert "over 1,000,000,000,000 tokens now" in lines[1]
+    assert any("over 1,000,000,000,000 tokens now" in line for line in lines)
     check(
         ask(file_write("W" * 5000, [mask_email(user["email"]) for user in users] + ["+1****0123"], MOST), Cams(found))
     )

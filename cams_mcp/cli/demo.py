@@ -100,9 +100,9 @@ def _announce(tool: str, arguments: Mapping[str, Any]) -> None:
     click.secho(f"\n{tool} {json.dumps({name: _short(value) for name, value in arguments.items()})}", bold=True)
 
 
-def _short(value: Any) -> Any:
-    number = len(cast("list[Any]", value)) if isinstance(value, list) else 0
-    return f"({number} items)" if number > ITEMS_SHOWN else value
+def _short(value: object) -> object:
+    number = len(cast("list[object]", value)) if isinstance(value, list) else 0
+    return f"({number} items)" if number > ITEMS_SHOWN else cast("object", value)
 
 
 async def _call(client: Client, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,11 +124,11 @@ def _show(result: dict[str, Any]) -> None:
     """The first rows of a list, with their first elements."""
     rows = result.get("data", [])
     for row in rows[:ROWS_SHOWN]:
-        click.echo("  " + ", ".join(f"{name} {value}" for name, value in list(row.items())[:ELEMENTS_SHOWN]))
+        elements = [f"{name} {value}" for name, value in row.items() if value != ""]
+        click.echo(f"  {', '.join(elements[:ELEMENTS_SHOWN])}")
     total = f" of {result['total']}" if "total" in result else ""
-    click.echo(
-        f"  {len(rows)}{total} rows" + (f"; next_index {result['next_index']}" if "next_index" in result else "")
-    )
+    more = f"; next_index {result['next_index']}" if "next_index" in result else ""
+    click.echo(f"  {len(rows)}{total} rows{more}")
 
 
 def _text(result: types.CallToolResult) -> str:

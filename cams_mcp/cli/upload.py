@@ -90,7 +90,7 @@ def _show(outcome: Result | Preview) -> int:
         click.echo(f"{outcome.text}\nNothing was sent: there is no terminal to ask on. ", nl=False, err=True)
         click.echo("Use --yes in unattended pipelines.", err=True)
         return NOT_CONFIRMED
-    for name, value in outcome.result().items():
+    for name, value in outcome.to_content().items():
         click.echo(f"{name:24} {printable(str(value), LONGEST_VALUE)}")
     if isinstance(outcome, UploadAudienceFileResponse) and outcome.state != "done":
         return STOPPED if outcome.sent or outcome.may_have_been_sent else 1

@@ -251,7 +251,7 @@ class Guard:
         users: int | None = None
         try:
             response = await self._keep_alive(send(write.binding, number, channel))
-            outcome, reason, users = response.outcome, None, response.written
+            outcome, reason, users = response.ledger_outcome, None, response.units_written
             request_id = response.request_id if isinstance(response, Response) else None
         except AmbiguousWrite as error:
             request_id, reason = error.request_id, "no clear answer"

@@ -85,9 +85,9 @@ class Toolbox:
                 return ToolResult(content | {"next": NEXT_AFTER_PREVIEW})
             case Listing():
                 assert tool.pages is not None
-                return ToolResult(fit(outcome.result(), tool.pages, request, self._result_tokens))
+                return ToolResult(fit(outcome.to_content(), tool.pages, request, self._result_tokens))
             case _:
-                return ToolResult(({"status": outcome.status} if tool.writes else {}) | outcome.result())
+                return ToolResult(({"status": outcome.tool_status} if tool.writes else {}) | outcome.to_content())
 
 
 def _call_and_page(service: Service) -> Handler:

@@ -97,18 +97,18 @@ class UploadAudienceFileResponse(Result):
         return self
 
     @property
-    def written(self) -> int | None:
+    def units_written(self) -> int | None:
         return self._written
 
     @property
-    def status(self) -> str:
+    def tool_status(self) -> str:
         return "sent" if self.state == "done" else "stopped"
 
     @property
-    def outcome(self) -> Outcome:
+    def ledger_outcome(self) -> Outcome:
         if self.may_have_been_sent:
             return "unknown"
-        return "sent" if self.written or self.state == "done" else "refused"
+        return "sent" if self.units_written or self.state == "done" else "refused"
 
 
 class EncodedBatch(AddCustomAudienceUserRequest):
