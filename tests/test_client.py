@@ -223,7 +223,7 @@ async def test_a_longer_wait_is_not_waited_for_but_told(operation: AnyOperation)
 
     assert isinstance(error, Throttled)
     assert error.retry_after == 60
-    assert "Wait 60 s, then call again." in str(error)
+    assert "Try again in 60 s." in str(error)
     assert waits.seconds == []
     assert script.arrivals == 1
 
@@ -268,7 +268,7 @@ async def test_a_write_whose_outcome_is_unknown_is_sent_once(operation: AnyOpera
     assert isinstance(error, AmbiguousWrite)
     assert script.arrivals == error.attempts == 1
     assert "It may have been applied." in str(error)
-    assert "Do not send it again on your own." in str(error)
+    assert "Do not retry it yourself." in str(error)
 
 
 @every_write
@@ -358,7 +358,7 @@ async def test_a_connection_that_breaks_after_the_headers_is_told_with_the_reque
             with pytest.raises(CamsError) as caught:
                 await client.call(operation, request_of(operation))
 
-    assert "broke before the answer was complete" in str(caught.value)
+    assert "broke before the response was complete" in str(caught.value)
     assert caught.value.request_id == sandbox.calls[-1].request_id
     assert len(sandbox.calls) == (1 if operation.writes else 3)
 

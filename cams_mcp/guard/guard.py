@@ -24,7 +24,7 @@ from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreErr
 from cams_mcp.guard.policy import Policy, Service
 from cams_mcp.models import AnyOperation, Outcome, Response, Writable
 from cams_mcp.store import BaseStore, Standing, Write, doubtful
-from cams_mcp.threads import in_thread, patiently
+from cams_mcp.threads import in_thread, persist
 
 APPROVAL_SECONDS = 600.0
 
@@ -268,7 +268,7 @@ class Guard:
             ) from error
         finally:
             try:
-                await patiently(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
+                await persist(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
             except Exception:
                 # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)

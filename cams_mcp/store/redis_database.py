@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
 from redis.retry import Retry
 
-from cams_mcp.deadlines import PATIENCE_SECONDS, busy, seconds_until, step_deadline, until
+from cams_mcp.deadlines import STEP_SECONDS, busy, seconds_until, step_deadline, until
 from cams_mcp.errors import StoreError
 
 PREFIX = "cams-mcp:"
@@ -77,7 +77,7 @@ class RedisDatabase:
             url,
             connection_class=_TlsConnection if parts.scheme == "rediss" else _PlainConnection,
             socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
+            socket_timeout=STEP_SECONDS,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
             protocol=2,

@@ -17,7 +17,7 @@ from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
-from cams_mcp.threads import in_thread, patiently
+from cams_mcp.threads import in_thread, persist
 from cams_mcp.upload.checks import Checked
 from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
@@ -143,11 +143,11 @@ class Run:
         await in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
 
     async def _after(self, state: BatchState, request_id: str | None) -> None:
-        await patiently(lambda: self.journal.after(self.upload, self.owner, self.first, state, request_id))
+        await persist(lambda: self.journal.after(self.upload, self.owner, self.first, state, request_id))
 
     async def _end(self, state: JobState, reason: str) -> None:
         try:
-            await patiently(lambda: self.journal.end(self.upload, self.owner, state, reason))
+            await persist(lambda: self.journal.end(self.upload, self.owner, state, reason))
         except StoreError:
             # The journal keeps it as "running"; the caller hears what was sent.
             logger.exception("the end (%s) of upload %s could not be recorded", state, self.upload)
