@@ -246,7 +246,7 @@ MAY_HAVE_BEEN_APPLIED = {
     for name in PASSING
     if not name.startswith("throttled") and name not in ("connect error", "connect timeout", "pool timeout", "proxy")
 } | {
-    "JSON cut in the middle": raw(200, b'{"RequestId": "R-1", "Succ', x_acs_request_id="R-1"),
+    "truncated JSON": raw(200, b'{"RequestId": "R-1", "Succ', x_acs_request_id="R-1"),
     "no JSON": raw(200, b"nonsense"),
     "empty": raw(200, b""),
     "JSON of something else": raw(200, b"[]"),
@@ -274,7 +274,7 @@ async def test_a_write_whose_outcome_is_unknown_is_sent_once(operation: AnyOpera
 @every_write
 @pytest.mark.parametrize(
     "fault",
-    ["JSON cut in the middle", "over-long", "broken compression", "elements of other types", "success with 500"],
+    ["truncated JSON", "over-long", "broken compression", "elements of other types", "success with 500"],
 )
 async def test_an_ambiguous_write_names_the_request_id(operation: AnyOperation, fault: str) -> None:
     error = await failure(operation, Script(MAY_HAVE_BEEN_APPLIED[fault]), ClientOptions(max_answer_bytes=1_000))

@@ -169,7 +169,7 @@ async def test_an_attempt_ends_however_slowly_the_server_answers(operation: AnyO
         error = await failure_of(client, operation, users=10_000)
 
     assert type(error) is (AmbiguousWrite if operation.writes else ConnectionFailed)
-    assert "did not answer within 1 s" in str(error)
+    assert "did not respond within 1 s" in str(error)
 
 
 async def test_a_read_is_tried_again_after_an_attempt_that_took_too_long() -> None:

@@ -407,7 +407,7 @@ def test_a_redis_out_of_connections_holds_writes_back_until_it_has_some(tmp_path
         with server.connect() as one, server.connect() as two:
             assert one.ping()
             assert two.ping()
-            with pytest.raises(StoreError, match="no write goes out without it"):
+            with pytest.raises(StoreError, match="sends no writes without it"):
                 store.begin(a_write(), "off", None)
 
         assert store.begin(a_write(), "off", None)
