@@ -46,8 +46,8 @@ SENTENCES = [
     r"Meta discards uploads with under 100 matches: so few people will have no effect\.",
     r"If Meta matches fewer than 100 of them, it discards the data\.",
     (
-        rf"From the file {QUOTED} with {NUMBER} rows: (?:{NUMBER} invalid rows are left out|no row is invalid); "
-        rf"{NUMBER} duplicates and {NUMBER} who opted out are left out\."
+        rf"The file {QUOTED} has {NUMBER} rows\. "
+        rf"Left out: {NUMBER} invalid, {NUMBER} duplicate, {NUMBER} opted out\."
     ),
     rf"Valid rows: {NUMBER} with an e-mail, {NUMBER} with a phone\.",
     rf"The upload takes {NUMBER} calls\. This confirmation covers all of them\.",

@@ -122,7 +122,7 @@ def test_the_question_is_put_on_the_terminal(tmp_path: Path, gate: Gate, answer:
     returned, output, shown = on_terminal(tmp_path, gate, answer)
 
     assert 'Add 120 people to the Meta custom audience "VIP-Q1-1"?' in shown
-    assert 'From the file "people.csv" with 120 rows:' in shown
+    assert 'The file "people.csv" has 120 rows.' in shown
     assert returned == status
     assert bool(writes_that_arrived(gate.sandbox)) == sent
     assert (facts(output)["state"] == "done") if sent else output == ""

@@ -138,7 +138,7 @@ class CamsClient:
         only if the write was certainly not executed: the connection was never established, or CAMS throttled it.
 
         Raises:
-            ServiceError: CAMS rejected the request (PermissionDenied, Throttled and ClockSkew are subclasses).
+            ServiceError: CAMS returned an error code (PermissionDenied, Throttled and ClockSkew are subclasses).
             ProxyAnswer, MalformedAnswer, ConnectionFailed: see `cams_mcp.errors`.
             AmbiguousWrite: a write may have been applied.
             MissingCredentials: no access key was found. Nothing was sent.
@@ -180,7 +180,7 @@ class CamsClient:
                 if delay is None:
                     raise
                 progress.failure, progress.stage = error, "slot"
-                logger.info("%s: attempt %d failed, next in %.1f s", operation.action, progress.attempts, delay)
+                logger.info("%s: attempt %d failed, retrying in %.1f s", operation.action, progress.attempts, delay)
             await self._sleep(delay)
 
     async def identity(self) -> str:

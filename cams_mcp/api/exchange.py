@@ -93,14 +93,14 @@ class Progress:
         """The error for one of `BROKEN`."""
         is_timeout = isinstance(error, httpx.TimeoutException | TimeoutError)
         if self.stage != "answer" or isinstance(error, _NOT_CONNECTED):
-            return self.not_connected("timed out" if is_timeout else scrub(str(error)) or "no connection")
+            return self.not_connected("timed out" if is_timeout else scrub(str(error)) or "connection failed")
         if is_timeout:
             return self._broken(f"{self.host} did not respond within {seconds:g} s.")
         return self._broken(f"the connection to {self.host} broke before the response was complete.")
 
     def not_connected(self, reason: str) -> ConnectionFailed:
         return ConnectionFailed(
-            f"no connection to {self.host} ({reason}). Nothing was sent.",
+            f"cannot connect to {self.host} ({reason}). Nothing was sent.",
             action=self.action,
             not_executed=True,
             hint="If your network inspects TLS, set SSL_CERT_FILE to its CA bundle."

@@ -17,7 +17,7 @@ from cams_mcp.errors import THROTTLING, UNDECIDED_CODES
 class Verdict(Enum):
     SUCCEEDED = auto()
     REFUSED = auto()
-    """Not executed, and sending it again would not help."""
+    """Not executed. A retry would be refused again."""
     THROTTLED = auto()
     """Not executed. Can be sent again later."""
     UNCERTAIN = auto()
@@ -32,7 +32,7 @@ REFUSAL_STATUSES = frozenset({400, 401, 403, 404, 405, 406, 407, 410, 411, 413, 
 REDIRECTS_BEFORE_EXECUTION = frozenset({301, 302, 307, 308})
 """CAMS never redirects. These come from a login page or a moved gateway; a 303 would follow an executed request."""
 
-_REFUSAL_FAMILIES = (
+_REFUSAL_PREFIXES = (
     *("Invalid", "Illegal", "Missing", "Unsupported", "Forbidden", "NoPermission", "Unauthorized", "Authentication."),
     *("SignatureDoesNotMatch", "IncompleteSignature", "Ram.PermissionDeny", "Product.Unsubscript"),
 )
@@ -54,8 +54,9 @@ _REPETITION_WORDS = re.compile(
     r"|(?<!not)(?<!not[-._])(?<!non)(?<!non[-._])exist",
     re.IGNORECASE,
 )
-"""Make a refusal uncertain: a proxy may have sent the request twice, and CAMS refused the second copy because it had
-executed the first. `NotExist` and `NonExistent` don't match, because an executed copy cannot cause them."""
+"""A refusal with one of these words is uncertain: a proxy may have sent the request twice, and CAMS may have refused
+the second copy because it had executed the first. `NotExist` and `NonExistent` don't match, because a first copy cannot
+cause them."""
 
 _StatusClass = Literal["success", "refusal", "unavailable", "other"]
 _CodeClass = Literal["none", "ok", "refusal", "throttling", "uncertain", "unknown"]
@@ -109,4 +110,4 @@ def _code_class(code: str | None) -> _CodeClass:
 def _known_prefix(code: str) -> _CodeClass:
     if code.startswith(THROTTLING):
         return "throttling"
-    return "refusal" if code.startswith(_REFUSAL_FAMILIES) else "unknown"
+    return "refusal" if code.startswith(_REFUSAL_PREFIXES) else "unknown"

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class BaseStore(ABC):
-    """Safe for several threads and several processes.
+    """Safe to use from several threads and processes.
 
     Attributes:
         journal: the upload jobs.
@@ -222,7 +222,7 @@ class BaseStore(ABC):
         try:
             self._run(work)
         except StoreError:
-            # The next step retries this. If this process ends first, another one records the outcome as unknown.
+            # A later step retries this. If this process ends first, another one records the outcome as unknown.
             self._unrecorded.append(work)
             raise
 

@@ -88,7 +88,7 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 
 
-_ADDED = {
+_ADDED_COLUMNS = {
     "approvals": {"entry": "TEXT NOT NULL DEFAULT '{}'"},
     "writes": {
         "part_digest": "TEXT NOT NULL DEFAULT ''",
@@ -241,7 +241,7 @@ def _prepare(database: sqlite3.Connection) -> bytes:
 
 
 def _add_columns(database: sqlite3.Connection) -> None:
-    for table, columns in _ADDED.items():
+    for table, columns in _ADDED_COLUMNS.items():
         present = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
         for column, kind in columns.items():
             if present and column not in present:

@@ -29,7 +29,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An upload.
+    """An upload job.
 
     Attributes:
         path: absolute path of the file.

@@ -58,7 +58,7 @@ class Folders:
         parts = PurePath(path).parts
         if not parts or ".." in parts or "\0" in path:
             raise FileRefused("the path is empty or contains '..'", hint=self._hint())
-        problem = "there is no such file in the upload folders"
+        problem = "the upload folders contain no such file"
         for root, spelling in zip(self.roots, self.spellings, strict=True):
             inner = PurePath(path)
             if inner.is_absolute():

@@ -270,7 +270,7 @@ def _country(start: str) -> tuple[int, frozenset[int]]:
     known: dict[int, tuple[str, ...]] = {} if start.startswith("0") else library.COUNTRY_CODE_TO_REGION_CODE
     codes = (int(start[:length]) for length in (1, 2, 3) if len(start) >= length)
     country = next((code for code in codes if code in known), 0)
-    # Regions that share a code also share these lengths, so use the first.
+    # If several regions share the code, use the metadata of the first.
     of_code = library.PhoneMetadata.metadata_for_region_or_calling_code(country, known[country][0]) if country else None
     possible = of_code.general_desc.possible_length if of_code is not None else ()
     lengths = frozenset(len(str(country)) + length for length in possible)

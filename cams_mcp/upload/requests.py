@@ -177,11 +177,11 @@ class FileWrite:
     async def described(self, look_up: LookUp, /) -> list[str]:
         checked, spool = self._checked, self._checked.spool
         target = await describe_target(self.request, spool.kept, look_up)
-        gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
-        invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
+        invalid = f"{checked.invalid.total():,} invalid"
+        gone = f"{spool.duplicates:,} duplicate, {spool.suppressed:,} opted out"
         return [
             *target,
-            f"From the file {quoted(self.name)} with {checked.rows:,} rows: {invalid}; {gone}.",
+            f"The file {quoted(self.name)} has {checked.rows:,} rows. Left out: {invalid}, {gone}.",
             f"Valid rows: {checked.emails:,} with an e-mail, {checked.phones:,} with a phone.",
             *examples(checked.sample),
             f"The upload takes {self._calls:,} calls. This confirmation covers all of them.",

@@ -74,7 +74,7 @@ class Run:
         self.start = self.first
 
     async def send_all(self) -> UploadAudienceFileResponse:
-        """Send all people, or stop at the first lasting failure. Never raises for failures of CAMS or the network.
+        """Send all people, or stop at a failure that cannot be retried. Never raises for CAMS or network failures.
 
         If cancelled, the current batch stays in the journal with an unknown outcome.
         """

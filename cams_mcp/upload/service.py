@@ -70,7 +70,7 @@ class Uploads:
     Args:
         open_file: opens a file by the caller's path, or raises FileRefused.
         service: sends the batches.
-        guard: approves the uploads.
+        guard: decides whether an upload may be sent.
         journal: records jobs and batches.
         limits: the maximum size of a batch.
         directory: for temporary files; None uses the system default.
@@ -200,12 +200,10 @@ class Uploads:
     async def _job(self, upload: str) -> Job:
         job = await in_thread(lambda: self._journal.job(upload))
         if job is None:
-            raise NotConfirmed(
-                "Nothing was sent: no upload has this id.", hint="Run `cams-mcp uploads` to list uploads."
-            )
+            raise NotConfirmed("Nothing was sent: no upload has this id.", hint="Run `cams-mcp uploads` to list them.")
         if job.state == "done":
             raise NotConfirmed(
-                "Nothing was sent: this upload is complete.", hint="To send another file, start a new upload."
+                "Nothing was sent: this upload is complete.", hint="Start a new upload for another file."
             )
         return job
 
