@@ -34,13 +34,6 @@ def _none_as_empty(value: object) -> object:
     return [] if value is None else value
 
 
-def _object_as_text(value: object) -> object:
-    """`AccessDeniedDetail` is a string in the documents and an object in gateway errors."""
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return value
-
-
 _WORDS = frozenset({"message", "access_denied_detail"})
 _NOTHING = frozenset({"", "OK", "None", "NONE", "none", "NULL", "null", "无", "{}"})
 """What CAMS puts into these elements of a successful answer when they say nothing, by its documentation's samples."""
@@ -151,9 +144,7 @@ class Response(Result):
     success: Annotated[bool | None, Field(description="Accepted by CAMS.")] = None
     code: Annotated[str | None, Field(description="OK, or an error code.")] = None
     message: Annotated[str | None, Field(description="CAMS's words.")] = None
-    access_denied_detail: Annotated[
-        str | None, BeforeValidator(_object_as_text), Field(description="Why access was denied.")
-    ] = None
+    access_denied_detail: Annotated[str | None, Field(description="Why access was denied.")] = None
 
     @property
     def has_succeeded(self) -> bool:

@@ -160,17 +160,17 @@ class Settings:
 
     def _connect(self) -> CamsClient:
         from cams_mcp.api.client import CamsClient, ClientOptions  # noqa: PLC0415 - httpx is not needed to start
-        from cams_mcp.api.throttle import Upstream  # noqa: PLC0415
+        from cams_mcp.api.throttle import Throttle  # noqa: PLC0415
 
         options = ClientOptions(users_in=self.users_in, timeout=self.timeout, retries=self.retries)
-        upstream = Upstream(self.cams_at_once, self.cams_per_second).turn
+        slot = Throttle(self.cams_at_once, self.cams_per_second).slot
         if self.sandbox:
             from cams_mcp.sandbox import Sandbox, SandboxTransport  # noqa: PLC0415
 
             transport = SandboxTransport(Sandbox(self._faults(), keep_calls=0))
             here = Endpoint("http", "sandbox.localhost")
-            return CamsClient(here, self.credentials(), options, transport=transport, upstream=upstream)
-        return CamsClient(self.address, self.credentials(), options, upstream=upstream)
+            return CamsClient(here, self.credentials(), options, transport=transport, slot=slot)
+        return CamsClient(self.address, self.credentials(), options, slot=slot)
 
     def _faults(self) -> Faults:
         from cams_mcp.sandbox.faults import Fault, Faults  # noqa: PLC0415 - the sandbox is not always wanted

@@ -33,7 +33,7 @@ from mcp.shared.message import SessionMessage
 from support_process import ENVELOPE, HANDSHAKE
 
 from cams_mcp.cli import main
-from cams_mcp.logs import Lines
+from cams_mcp.logs import LineFormatter
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import HttpReply, Sandbox, WireRequest
 
@@ -384,7 +384,7 @@ class InMemory(Peer):
     def log_handler(self) -> logging.Handler:
         """Keeps what the server logs, as it would go to standard error."""
         handler = logging.StreamHandler(self._log)
-        handler.setFormatter(Lines("text"))
+        handler.setFormatter(LineFormatter("text"))
         return handler
 
     def logged(self) -> str:

@@ -75,7 +75,7 @@ def test_these_answers_are_failures(operation: AnyOperation, document: dict[str,
     assert type(error) is ServiceError
     assert (error.request_id, error.http_status, error.action) == ("R-1", status, operation.action)
     contradicts = document.get("Success") is True or document.get("Code") == "OK"
-    words = "CAMS's answer contradicts itself (" if contradicts else "CAMS refused with "
+    words = "the response contradicts itself (" if contradicts else "CAMS returned "
     assert str(error).startswith(f"{operation.action}: {words}")
 
 
@@ -108,7 +108,7 @@ def test_what_is_not_camss_json_is_malformed(operation: AnyOperation, body: byte
 
     assert type(error) is MalformedAnswer
     assert error.request_id == "R-2"
-    assert "not JSON with a Code" in str(error)
+    assert "not the JSON with a Code" in str(error)
 
 
 @every_operation
@@ -200,7 +200,7 @@ def test_a_known_code_says_what_to_do(code: str) -> None:
 
 
 def test_a_missing_parameter_says_what_to_do() -> None:
-    assert "did not arrive" in str(error_of(LIST_INSTANCE, {"Code": "MissingPageId"}, 400))
+    assert "did not receive a required argument" in str(error_of(LIST_INSTANCE, {"Code": "MissingPageId"}, 400))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_words_of_the_service_are_quoted_short_and_without_addresses() -> None:
 
 @pytest.mark.parametrize("said", ["", None, "X", "  "])
 def test_an_empty_message_is_not_quoted(said: str | None) -> None:
-    assert error_of(LIST_INSTANCE, {"Success": False, "Code": "X", "Message": said}).message == "CAMS refused with X."
+    assert error_of(LIST_INSTANCE, {"Success": False, "Code": "X", "Message": said}).message == "CAMS returned X."
 
 
 @every_operation

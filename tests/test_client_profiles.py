@@ -207,7 +207,7 @@ async def test_with_confirm_token_no_client_is_asked_and_a_swapped_list_is_refus
         fresh = {"confirmation_token": (await someone.call(LIST))["structuredContent"]["confirmation_token"]}
         sent = await someone.call(LIST | fresh)
 
-    assert "not what was confirmed" in text_of(swapped)
+    assert "for a different call" in text_of(swapped)
     assert sent["structuredContent"]["status"] == "sent"
     assert len(writes_that_arrived(sandbox)) == 1
     assert someone.questions == []

@@ -182,7 +182,7 @@ def test_an_id_has_one_spelling_however_it_was_copied(tool: str, name: str, arou
 def test_what_only_looks_like_an_id_is_refused(tool: str, name: str, wrong: str) -> None:
     (problem,) = problems(TOOLS[tool], VALID[tool] | {name: wrong})
 
-    assert problem.startswith(f"{name}: must be an id of at most 256 ASCII letters")
+    assert problem.startswith(f"{name}: must be an id of at most 256 ASCII characters")
 
 
 @EACH_ID

@@ -340,7 +340,7 @@ async def test_what_was_confirmed_is_what_is_sent(
         tampered = await client.call_tool(WRITE, tamper(LIST) | token)
         original = await client.call_tool(WRITE, LIST | token)
 
-    assert "not what was confirmed" in text_of(tampered)
+    assert "for a different call" in text_of(tampered)
     assert original.is_error  # a token that was tried on something else is gone
     assert not writes_that_arrived(sandbox)
 
@@ -351,7 +351,7 @@ async def test_a_modern_answer_to_a_question_about_another_list_sends_nothing(sa
         good = {"confirm": {"action": "accept", "content": {"confirm": True}}}
         result = await client.call(WRITE, one_changed(LIST), requestState=asked["requestState"], inputResponses=good)
 
-    assert "not what was confirmed" in json.dumps(result)
+    assert "for a different call" in json.dumps(result)
     assert not writes_that_arrived(sandbox)
 
 
@@ -411,7 +411,7 @@ async def test_a_token_is_void_under_another_access_key(sandbox: Sandbox) -> Non
     async with mcp_server(other, store=store, credentials=ExplicitKey(key)) as server, Client(server) as client:
         result = await client.call_tool(WRITE, LIST | {"confirmation_token": token})
 
-    assert "not what was confirmed" in text_of(result)
+    assert "for a different call" in text_of(result)
     assert not writes_that_arrived(other)
 
 
@@ -765,7 +765,7 @@ async def test_after_an_unknown_outcome_the_assistant_hears_what_to_check(mode: 
     assert "may have been applied" in text_of(unknown)
     assert "token_total" in text_of(unknown)
     assert "list_custom_audience" in text_of(unknown)
-    assert "whether CAMS applied it is unknown" in next_preview
+    assert "it is unknown whether CAMS applied it" in next_preview
     assert len(writes_that_arrived(sandbox)) == 1
     assert "unknown" in [entry["event"] for entry in store.audit()]
 
@@ -818,7 +818,7 @@ async def test_a_call_that_is_called_off_while_it_is_sent_is_recorded_as_unknown
     ("limits", "words"),
     [
         ({"per_call": 119}, "at most 119 users in a call"),
-        ({"per_day": 119}, "at most 119 users a day"),
+        ({"per_day": 119}, "at most 119 users per day"),
         ({"targets": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
@@ -855,7 +855,7 @@ async def test_open_confirmations_cannot_add_up_over_the_limit_of_the_day(sandbo
         ]
 
     assert [result.is_error for result in results] == [False, False, True]
-    assert "240 went in the last 24 hours" in text_of(results[2])
+    assert "240 were sent in the last 24 hours" in text_of(results[2])
     assert len(writes_that_arrived(sandbox)) == 2
 
 

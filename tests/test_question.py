@@ -46,16 +46,16 @@ SENTENCES = [
     r"Meta discards uploads with under 100 matches: so few people will have no effect\.",
     r"If Meta matches fewer than 100 of them, it discards the data\.",
     (
-        rf"From the file {QUOTED} with {NUMBER} rows: (?:{NUMBER} invalid rows are left out|no row is invalid); "
-        rf"{NUMBER} duplicates and {NUMBER} who opted out are left out\."
+        rf"The file {QUOTED} has {NUMBER} rows\. "
+        rf"Left out: {NUMBER} invalid, {NUMBER} duplicate, {NUMBER} opted out\."
     ),
-    rf"Of its people {NUMBER} have an e-mail and {NUMBER} a phone\.",
-    rf"They go in {NUMBER} calls, one confirmation for all\.",
+    rf"Valid rows: {NUMBER} with an e-mail, {NUMBER} with a phone\.",
+    rf"The upload takes {NUMBER} calls\. This confirmation covers all of them\.",
     r"Careful: another process may still be running this upload\.",
     rf"This resumes the upload up-1 of the file {QUOTED}, which stopped after {NUMBER} of {NUMBER} people\.",
     (
-        rf"Careful: {NUMBER} of these {NUMBER} people may have been sent already; "
-        r"the outcome of their batch is unknown\. Meta counts a person once, however often they are sent\."
+        rf"Careful: {NUMBER} of these {NUMBER} people may already have been sent: "
+        r"the outcome of their batch is unknown\. Meta counts each person once, no matter how often they are sent\."
     ),
 ]
 KNOWN = re.compile("|".join(f"(?:{sentence})" for sentence in SENTENCES))

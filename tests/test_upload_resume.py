@@ -195,7 +195,7 @@ async def test_with_confirm_off_a_batch_of_unknown_outcome_is_never_sent_again(
     async with upload_client(sandbox, folder, mode=mode, store=store, policy=policy) as client:
         result = await upload(client, resume=job)
 
-    assert text_of(result).startswith("Nothing was sent: this upload stopped at a batch whose outcome is unknown")
+    assert text_of(result).startswith("Nothing was sent: this upload stopped at a batch with an unknown outcome")
     assert "--confirm off" in text_of(result)
     assert sent(sandbox) == before
     assert [entry["event"] for entry in store.audit()][-1] == "blocked"
@@ -274,7 +274,7 @@ async def test_another_approval_starts_the_day_again(
     ("limits", "words"),
     [
         ({"users_per_call": 249}, "at most 249 users in a call"),
-        ({"users_per_day": 449}, "at most 449 users a day"),
+        ({"users_per_day": 449}, "at most 449 users per day"),
         ({"audiences": frozenset({"1"})}, "may not write to this audience"),
         ({"read_only": True}, "read-only"),
     ],
@@ -308,7 +308,7 @@ async def test_a_rest_counts_in_the_limit_of_the_day_on_which_it_is_sent(
         more = await upload(client, path="more.csv")
 
     assert done.structured_content["state"] == "done"
-    assert "250 went in the last 24 hours" in text_of(more)
+    assert "250 were sent in the last 24 hours" in text_of(more)
     assert more.is_error
 
 
@@ -407,7 +407,7 @@ async def test_nothing_is_given_back_to_the_days_limit_before_the_rest_is_resume
         users = [{"email": "one@example.com"}]
         result = await client.call_tool("add_custom_audience_user", TARGET | {"users": users})
 
-    assert f"{WHOLE} went in the last 24 hours" in text_of(result)
+    assert f"{WHOLE} were sent in the last 24 hours" in text_of(result)
 
 
 async def test_an_upload_whose_last_batch_was_sent_ends_as_sent(

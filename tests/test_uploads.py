@@ -103,7 +103,7 @@ async def test_a_check_tells_what_the_file_holds_and_sends_nothing(sandbox: Sand
         "columns": {"email": "E-Mail", "phone": "Phone"},
         "rows": 5,
         "valid": 4,
-        "invalid": [{"reason": "the e-mail is not an address", "rows": 1, "first_lines": [4]}],
+        "invalid": [{"reason": "the e-mail address is invalid", "rows": 1, "first_lines": [4]}],
         "duplicates": 1,
         "suppressed": 1,
         "people": 2,
@@ -191,13 +191,10 @@ async def test_the_question_tells_where_how_many_and_what_is_left_out(
     (text,) = person.asked
     lines = text.splitlines()
     assert lines[0] == 'Add 238 people to the Meta custom audience "VIP-Q1-1"?'
-    assert (
-        'From the file "people.csv" with 243 rows: 2 invalid rows are left out; '
-        "1 duplicates and 2 who opted out are left out." in lines
-    )
-    assert "Of its people 241 have an e-mail and 0 a phone." in lines
+    assert 'The file "people.csv" has 243 rows. Left out: 2 invalid, 1 duplicate, 2 opted out.' in lines
+    assert "Valid rows: 241 with an e-mail, 0 with a phone." in lines
     assert any(line.startswith('For example e-mail "c***@') for line in lines)
-    assert "They go in 3 calls, one confirmation for all." in lines
+    assert "The upload takes 3 calls. This confirmation covers all of them." in lines
     assert "customer" not in text
 
 
@@ -259,7 +256,7 @@ async def test_a_yes_is_bound_to_the_contents_and_the_target(
         result = await client.call_tool(UPLOAD, arguments)
 
     assert result.is_error
-    assert "not what was confirmed" in text_of(result)
+    assert "for a different call" in text_of(result)
     assert not writes_that_arrived(sandbox)
 
 
@@ -290,7 +287,7 @@ async def test_a_file_without_anybody_to_send_is_refused(sandbox: Sandbox, folde
     async with upload_client(sandbox, folder, elicitation_callback=person) as client:
         result = await client.call_tool(UPLOAD, FILE | {"suppression_path": "out.csv"})
 
-    assert text_of(result).startswith("Nothing was sent: nobody is left to send")
+    assert text_of(result).startswith("Nothing was sent: no people are left to send")
     assert not person.asked
 
 
@@ -317,7 +314,7 @@ async def test_invalid_rows_are_skipped_or_refuse_the_file(sandbox: Sandbox, fol
     ("limits", "words"),
     [
         ({"users_per_call": 149}, "at most 149 users in a call"),
-        ({"users_per_day": 149}, "at most 149 users a day"),
+        ({"users_per_day": 149}, "at most 149 users per day"),
         ({"audiences": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
@@ -357,7 +354,7 @@ async def test_going_on_with_an_upload_that_sent_nobody_keeps_the_limit_of_the_d
 
     assert (stopped["state"], stopped["sent"]) == ("stopped", 0)
     assert not sent.is_error
-    assert "120 went in the last 24 hours" in text_of(over)
+    assert "120 were sent in the last 24 hours" in text_of(over)
     assert len(writes_that_arrived(sandbox)) == 1
 
 
@@ -519,7 +516,7 @@ async def test_an_ambiguous_batch_stops_the_upload_and_is_asked_for_again(
     assert lines[0] == 'Add 250 people to the Meta custom audience "VIP-Q1-1"?'
     resumes = f'This resumes the upload {stopped["upload_id"]} of the file "people.csv", '
     assert f"{resumes}which stopped after 200 of 450 people." in lines
-    assert any(line.startswith("Careful: 100 of these 250 people may have been sent already;") for line in lines)
+    assert any(line.startswith("Careful: 100 of these 250 people may already have been sent:") for line in lines)
     assert events(store) == ["asked", "approved", "unknown", "asked", "approved", "sent"]
     sizes = [size for size, _, _ in batches_of(sandbox)]
     assert sizes == [100] * (5 if applied else 4) + [50]
@@ -711,7 +708,7 @@ async def test_an_unknown_upload_is_no_resume(sandbox: Sandbox, folder: Path) ->
     async with upload_client(sandbox, folder, confirm="off") as client:
         result = await client.call_tool(UPLOAD, FILE | {"resume": "nothing"})
 
-    assert text_of(result).startswith("Nothing was sent: there is no such upload to resume.")
+    assert text_of(result).startswith("Nothing was sent: no upload has this id.")
     assert not sandbox.calls
 
 
@@ -791,7 +788,7 @@ async def test_whoever_is_taken_over_stops_before_its_next_batch(sandbox: Sandbo
 
     assert "Careful: another process may still be running this upload." in person.asked[0]
     assert (done["state"], done["sent"]) == ("done", 450)
-    assert "another process took this upload over" in results[0]["reason"]
+    assert "another process took over this upload" in results[0]["reason"]
     assert [size for size, _, _ in batches_of(sandbox)] == [100, 100, 100, 40, 40, 40, 40, 40, 40, 10]
     assert sandbox.people(AUDIENCE) == wanted
     found = store.journal.job(job.id)

@@ -27,7 +27,7 @@ from cams_mcp.guard.policy import Policy, Service
 from cams_mcp.models import Outcome, Response, Result
 from cams_mcp.operation import AnyOperation, Writable, render
 from cams_mcp.store import BaseStore, Standing, Write
-from cams_mcp.threads import in_thread, patiently
+from cams_mcp.threads import in_thread, persist
 
 APPROVAL_SECONDS = 600.0
 
@@ -270,7 +270,7 @@ class Guard:
             ) from error
         finally:
             try:
-                await patiently(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
+                await persist(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
             except Exception:
                 # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
                 logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)

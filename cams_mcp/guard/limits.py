@@ -31,11 +31,11 @@ def limit_problem(write: Write, policy: Policy, channel: Channel, standing: Stan
 
 
 def _doubtful(write: Write) -> NotConfirmed:
-    """The error for a resume that would repeat people where nobody is asked."""
+    """The error for a resume under --confirm off that may send something a second time."""
     return NotConfirmed(
-        f"Nothing was sent: this upload stopped at a batch whose outcome is unknown, and resuming it would send "
-        f"{write.users:,} {write.effect.units}, some of which may have been sent. With --confirm off nobody can be "
-        "asked.",
+        "Nothing was sent: this upload stopped at a batch with an unknown outcome. Resuming it would send "
+        f"{write.users:,} {write.effect.units}, some of which may already have been sent. With --confirm off, no one "
+        "can approve that.",
         hint=f"To find out, {write.effect.how_to_check}. To send them again, resume without --yes and without "
         "--confirm off, so that a person can approve it.",
     )

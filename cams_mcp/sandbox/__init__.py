@@ -1,4 +1,4 @@
-"""A local CAMS: checks signatures, keeps state, injects faults; nothing leaves the machine."""
+"""A local emulation of CAMS that checks signatures, keeps state and injects faults. Nothing leaves the machine."""
 
 from cams_mcp.sandbox.faults import FAULTS, Fault, Faults
 from cams_mcp.sandbox.gateway import WireRequest

@@ -1,4 +1,4 @@
-"""Filters, pages and JSON of parameters, as the sandbox's operations read them."""
+"""Filtering, paging and JSON parameters for the sandbox's operations."""
 
 from __future__ import annotations
 

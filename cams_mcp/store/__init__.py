@@ -1,4 +1,4 @@
-"""What must outlive a call: approvals, the ledger of writes, the audit trail, upload jobs."""
+"""State that outlives a call: approvals, the ledger of writes, the audit trail, and upload jobs."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ __all__ = [
 
 
 def open_store(url: str, directory: Path | None) -> BaseStore:
-    """The store of this URL, or the SQLite store in `directory`. Opened at first use.
+    """The store at this URL, or the SQLite store in `directory`. It connects on first use.
 
     Raises:
-        ConfigurationError: not such a URL, or the library for it is not installed.
+        ConfigurationError: the URL is not supported, or its client library is not installed.
     """
     check_store_url(url)
     if url == SQLITE:
         return Store(directory)
     try:
-        from cams_mcp.store.redis import RedisStore  # noqa: PLC0415 - an extra, and not always wanted
+        from cams_mcp.store.redis import RedisStore  # noqa: PLC0415 - an optional dependency
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
         raise ConfigurationError(
-            "--store needs the package redis, which is not installed.", hint="Install cams-mcp[redis]."
+            "--store requires the package redis, which is not installed.", hint="Install cams-mcp[redis]."
         ) from None
     return RedisStore(url)

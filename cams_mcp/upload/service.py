@@ -1,4 +1,4 @@
-"""The two file tools: check a file, upload it; and resume an upload."""
+"""The two file tools: check a file, and upload a file or resume its upload."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ FILE_TOOLS: tuple[AnyTool, ...] = (CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE)
 
 
 class Uploads:
-    """Files of people to audiences.
+    """Checks files of people and uploads them to audiences.
 
     Args:
-        open_file: opens a file by the path its caller gave, or refuses to.
-        service: where batches go.
-        guard: lets uploads out.
-        journal: of jobs and batches.
-        limits: of a batch.
-        directory: for temporary files; None is the system's place.
-        on_invalid: hears of each row that is not a person, by line and reason.
+        open_file: opens a file by the caller's path, or raises FileRefused.
+        service: sends the batches.
+        guard: decides whether an upload may be sent.
+        journal: records jobs and batches.
+        limits: the maximum size of a batch.
+        directory: for temporary files; None uses the system default.
+        on_invalid: called with the line and the reason for each invalid row.
         sleep: waits, in seconds.
     """
 
@@ -88,14 +88,14 @@ class Uploads:
         self._sleep = sleep
 
     def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Result | Question | Preview]]]]:
-        """The tools and what runs them."""
+        """The tools and their handlers."""
         return [(CHECK_AUDIENCE_FILE, self.check), (UPLOAD_AUDIENCE_FILE, self.upload)]
 
     async def check(self, request: CheckAudienceFileRequest, caller: Caller) -> CheckAudienceFileResponse:
-        """Read a file and tell what it holds. Sends nothing.
+        """Read a file and summarise it. Sends nothing.
 
         Raises:
-            FileRefused: not an allowed file, or not a table of people.
+            FileRefused: the file is not allowed, or is not a table of people.
         """
         path, checked = await self._check(request.path, request.suppression_path, request.how(), caller)
         with checked:
@@ -111,18 +111,18 @@ class Uploads:
         token: str | None = None,
         answered: Answered | None = None,
     ) -> Result | Question | Preview:
-        """Send a file's people after one confirmation, or go on with an upload that stopped.
+        """Send a file's people after one confirmation, or resume a stopped upload.
 
         Raises:
-            FileRefused: not an allowed file, not a table of people, or nobody in it.
-            NotConfirmed: as for every write.
+            FileRefused: the file is not allowed, is not a table of people, or contains no one to send.
+            NotConfirmed: see `Guard.submit`.
         """
         how = request.how(refuse_invalid=request.on_invalid == "refuse")
         job = await self._job(request.resume) if request.resume else None
         path, checked = await self._check(request.path, request.suppression_path, how, caller)
         with checked:
             if checked.spool.kept == 0:
-                raise FileRefused("nobody is left to send", hint="See check_audience_file for the reasons.")
+                raise FileRefused("no people are left to send", hint="Run check_audience_file to see why.")
             write = FileWrite(path.name, request, checked, await self._calls(checked))
 
             async def first_run(binding: str, number: int, channel: Channel) -> Result:
@@ -149,7 +149,7 @@ class Uploads:
         token: str | None,
         answered: Answered | None,
     ) -> Result | Question | Preview:
-        """Send the people that are not known to be applied, under the approval of the whole upload if it is enough."""
+        """Send the people not known to be applied, under the upload's existing approval if that is still valid."""
         sent, doubtful = job.position
         standing = Standing(job.binding, job.write, job.approved, doubtful)
         await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, standing)
@@ -188,9 +188,11 @@ class Uploads:
     async def _job(self, upload: str) -> Job:
         job = await in_thread(lambda: self._journal.job(upload))
         if job is None:
-            raise NotConfirmed("Nothing was sent: there is no such upload to resume.", hint="See `cams-mcp uploads`.")
+            raise NotConfirmed("Nothing was sent: no upload has this id.", hint="Run `cams-mcp uploads` to list them.")
         if job.state == "done":
-            raise NotConfirmed("Nothing was sent: this upload is complete.", hint="Start a new one for another file.")
+            raise NotConfirmed(
+                "Nothing was sent: this upload is complete.", hint="Start a new upload for another file."
+            )
         return job
 
     async def _calls(self, checked: Checked) -> int:
