@@ -368,7 +368,7 @@ async def test_no_log_line_repeats_a_token(keys_url: str, caplog: pytest.LogCapt
         token = make()
         await verifier_of(keys_url).verify_token(token)
         assert not token or token not in caplog.text
-    assert "an access token was refused: ExpiredSignatureError" in caplog.text
+    assert "rejected an access token: ExpiredSignatureError" in caplog.text
 
 
 # Keys
@@ -651,7 +651,7 @@ async def test_while_the_file_is_bad_nobody_gets_in(tmp_path: Path, how: str, ca
 
     assert await name_of(tokens, ALICE) is None
     assert await name_of(tokens, ALICE) is None
-    assert caplog.text.count("the token file cannot be used, all tokens are refused") == 1
+    assert caplog.text.count("the token file is unusable, rejecting all tokens") == 1
     assert ALICE not in caplog.text
     path.unlink(missing_ok=True)
     write_tokens(path, line)
@@ -661,17 +661,17 @@ async def test_while_the_file_is_bad_nobody_gets_in(tmp_path: Path, how: str, ca
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("", "has no token"),
-        ("# only words", "has no token"),
-        ("alice", "no scopes"),
-        (f"alice {'x' * 40}", "no scopes"),
-        (f"alice {'x' * 40} cams:admin", "no scopes, or others"),
-        ("alice secret cams:read", "a token of less than 20"),
-        (f"alice sha256:{'x' * 64} cams:read", "a token of less than 20"),
-        (f"al!ce {'x' * 40} cams:read", "a name that cannot be one"),
-        (f"local {'x' * 40} cams:read", "a name that cannot be one"),
-        (f"alice {'x' * 40} cams:read\nalice {'y' * 40} cams:read", "line 2 a name or a token that it had before"),
-        (f"alice {'x' * 40} cams:read\nbob {'x' * 40} cams:read", "line 2 a name or a token that it had before"),
+        ("", "contains no tokens"),
+        ("# only words", "contains no tokens"),
+        ("alice", "missing or unknown scopes"),
+        (f"alice {'x' * 40}", "missing or unknown scopes"),
+        (f"alice {'x' * 40} cams:admin", "missing or unknown scopes"),
+        ("alice secret cams:read", "an invalid token in line 1"),
+        (f"alice sha256:{'x' * 64} cams:read", "an invalid token in line 1"),
+        (f"al!ce {'x' * 40} cams:read", "an invalid name in line 1"),
+        (f"local {'x' * 40} cams:read", "an invalid name in line 1"),
+        (f"alice {'x' * 40} cams:read\nalice {'y' * 40} cams:read", "repeats a name or token in line 2"),
+        (f"alice {'x' * 40} cams:read\nbob {'x' * 40} cams:read", "repeats a name or token in line 2"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_at_the_start(tmp_path: Path, line: str, problem: str) -> None:
@@ -771,7 +771,7 @@ def test_with_authentication_other_machines_may_connect(tmp_path: Path, host: st
     with program("--auth-token-file", tokens, "--host", host) as (started, url):
         loopback = f"http://127.0.0.1:{httpx.URL(url).port}/mcp" if host == "0.0.0.0" else url  # noqa: S104
         assert post(loopback.replace("[::]", "[::1]"), token=ALICE).status_code == 200
-        assert "name other hosts with --allowed-host" in started.errors
+        assert "Add other host names with --allowed-host" in started.errors
 
 
 @pytest.mark.parametrize(

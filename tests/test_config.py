@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_cli import SECONDS, environment, run
 
-from cams_mcp.cli import cli, merging
+from cams_mcp.cli import cli, config_files
 from cams_mcp.cli.clients import CLIENTS, Server
 from cams_mcp.cli.config import own_command
 from cams_mcp.cli.config_files import merged_text
@@ -161,8 +161,8 @@ def test_a_client_that_cannot_refer_to_a_key_is_given_no_key(client: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--sandbox", "--profile", "work"), "exclude each other"),
-        (("--profile", "work", "--refer-to-key"), "exclude each other"),
+        (("--sandbox", "--profile", "work"), "mutually exclusive"),
+        (("--profile", "work", "--refer-to-key"), "mutually exclusive"),
         (("--uvx",), "--command and --uvx"),
         (("--name", "a b"), "--name"),
         (("--name", ""), "--name"),
@@ -526,7 +526,7 @@ def test_a_broken_toml_file_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[mcp_servers\n")
 
-    assert "not TOML" in refused(write(path, client="codex-cli"))
+    assert "not valid TOML" in refused(write(path, client="codex-cli"))
     assert path.read_text() == "[mcp_servers\n"
 
 
@@ -582,7 +582,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> N
 
     message = refused(write(tmp_path / "file" / "mcp.json"))
 
-    assert "cannot be written" in message
+    assert "Cannot write the file" in message
     assert "--path" in message
 
 
@@ -590,7 +590,7 @@ def test_a_directory_in_its_place_is_one_clear_message(tmp_path: Path) -> None:
     path = tmp_path / ".cursor" / "mcp.json"
     path.mkdir(parents=True)
 
-    assert "cannot be written" in refused(config("cursor", "--write", home=tmp_path))
+    assert "Cannot write the file" in refused(config("cursor", "--write", home=tmp_path))
 
 
 def test_a_file_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -600,9 +600,9 @@ def test_a_file_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch
     def fsync_late(handle: int) -> None:
         path.write_text('{"saved": "by the client"}')
 
-    monkeypatch.setattr(merging.os, "fsync", fsync_late)
+    monkeypatch.setattr(config_files.os, "fsync", fsync_late)
 
-    assert "changed the file meanwhile" in refused(write(path))
+    assert "changed the file in the meantime" in refused(write(path))
     assert path.read_text() == '{"saved": "by the client"}'
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mcp.json", "mcp.json.1.bak"]
 
@@ -614,7 +614,7 @@ def test_a_write_that_breaks_leaves_the_file_whole(tmp_path: Path, monkeypatch: 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(merging.os, "fsync", full)
+    monkeypatch.setattr(config_files.os, "fsync", full)
 
     assert "No space left on device" in refused(write(path))
     assert path.read_text() == "{}"
@@ -642,5 +642,5 @@ def test_serving_imports_none_of_this(tmp_path: Path) -> None:
 
     imported = set(result.stderr.split())
     assert "cams_mcp.cli.serve" in imported
-    commands = ("config", "clients", "merging", "doctor", "checks", "remote_checks", "ram_policy")
+    commands = ("config", "clients", "config_files", "doctor", "checks", "remote_checks", "ram_policy")
     assert imported.isdisjoint({"tomllib", *(f"cams_mcp.cli.{name}" for name in commands)})

@@ -20,10 +20,10 @@ WIDTHS = (0, 0, 7, 0, 0, 0, 0)
 
 @click.command("uploads")
 @with_options(
-    STATE_DIR, STORE, option("--json", "as_json", is_flag=True, default=False, help="One JSON object a line.")
+    STATE_DIR, STORE, option("--json", "as_json", is_flag=True, default=False, help="Print one JSON object per line.")
 )
 def command(state_dir: Path | None, store_url: str, as_json: bool) -> None:
-    """List the uploads: what was sent of each, and how to go on with those that stopped."""
+    """List uploads: how much of each was sent, and how to resume incomplete ones."""
     with errors_shown():
         store = Settings(state_dir=state_dir, store_url=store_url).store()
         jobs = store.journal.jobs()
@@ -62,5 +62,5 @@ def _line(job: Job) -> str:
         job.path,
     ]
     parts += [job.reason] if job.reason else []
-    # Others chose some of it: it must not break the line or hide in it.
+    # Some of this text comes from third parties: it must not break the line or hide text in it.
     return "  ".join(f"{printable(part, LONGEST_PART):{width}}" for part, width in zip(parts, WIDTHS, strict=False))
