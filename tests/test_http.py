@@ -15,6 +15,7 @@ from support_process import ENVELOPE, HANDSHAKE, Program
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http import HttpSettings, bind, http_app, require_loopback
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.tools.definitions import load_catalog
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]
@@ -133,7 +134,7 @@ def test_requests_by_way_of_a_loopback_host_or_origin_are_answered(url: str, mod
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2", "::1", "[::1]"])
 async def test_foreign_hosts_are_refused_however_loopback_is_spelled(sandbox: Sandbox, host: str, mode: str) -> None:
     async with mcp_server(sandbox) as server:
-        app = http_app(server, HttpSettings(host=host))
+        app = http_app(server, HttpSettings(host=host), catalog=load_catalog())
     # Nothing here calls a tool: the server may outlive its client of CAMS.
     with serving(app) as base:
         port = httpx.URL(base).port
