@@ -68,9 +68,9 @@ from cams_mcp.cli.clients import CLIENTS
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.prompts import PROMPTS
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
-from cams_mcp.server.prompts import PROMPTS
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
 from cams_mcp.tools.definitions import load_catalog

@@ -15,9 +15,11 @@ from support_toolbox import client_over
 from cams_mcp.access import READ_SCOPE, Access
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.prompts import PROMPTS
 from cams_mcp.sandbox import Fault, Faults, Sandbox
 from cams_mcp.sandbox.account import MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
-from cams_mcp.server.prompts import LONGEST_VALUE, PROMPTS, Completions, get_prompt, list_prompts
+from cams_mcp.server.completions import Completions
+from cams_mcp.server.prompts import LONGEST_VALUE, get_prompt, list_prompts
 
 TOOLS = [operation.name for operation in OPERATIONS]
 READS = [operation.name for operation in OPERATIONS if not operation.writes]

@@ -18,8 +18,8 @@ from cams_mcp.redaction import scrub
 from cams_mcp.server.failures import report_failure
 
 if TYPE_CHECKING:
+    from cams_mcp.server.completions import Completions
     from cams_mcp.server.listings import CallTool
-    from cams_mcp.server.prompts import Completions
 
 Context = ServerRequestContext[Any, Any]
 
@@ -68,7 +68,7 @@ class PromptAndResourceHandlers:
             return get_prompt(params.name, params.arguments or {}, self._visible())
 
     async def complete(self, ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
-        from cams_mcp.server.prompts import Completions  # noqa: PLC0415 - not needed at startup
+        from cams_mcp.server.completions import Completions  # noqa: PLC0415 - not needed at startup
 
         if not isinstance(params.ref, types.PromptReference):
             raise MCPError(types.INVALID_PARAMS, "This server has no resource templates to complete.")

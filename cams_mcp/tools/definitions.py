@@ -22,10 +22,12 @@ class Catalog:
     """The tools of one server. Here is decided which of them a caller sees and may call, and nowhere else.
 
     Attributes:
+        instructions: for the assistant, when a client connects.
         writing: the names of the tools that write, or may: all that are not declared read-only.
     """
 
-    def __init__(self, tools: Iterable[types.Tool]) -> None:
+    def __init__(self, tools: Iterable[types.Tool], instructions: str = "") -> None:
+        self.instructions = instructions
         self._tools = {tool.name: tool for tool in tools}
         self.writing = frozenset(
             name
@@ -61,16 +63,15 @@ def load_catalog(*, read_only: bool = False, uploads: bool = False) -> Catalog:
         read_only: leave out the tools that write.
         uploads: add the file tools, unless `read_only`.
     """
-    stored: dict[str, list[dict[str, Any]]] = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    tools = [*stored["operations"], *(stored["files"] if uploads and not read_only else [])]
-    return Catalog(
-        types.Tool.model_validate(tool) for tool in tools if not read_only or tool["annotations"]["readOnlyHint"]
-    )
+    stored: dict[str, Any] = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    tools: list[dict[str, Any]] = [*stored["operations"], *(stored["files"] if uploads and not read_only else [])]
+    offered = (tool for tool in tools if not read_only or tool["annotations"]["readOnlyHint"])
+    return Catalog(map(types.Tool.model_validate, offered), stored["instructions"])
 
 
 def render_snapshot() -> str:
     """The text of `tools.json` for the operations as they are."""
-    from cams_mcp.operations import OPERATIONS  # noqa: PLC0415 - only to make the snapshot
+    from cams_mcp.operations import INSTRUCTIONS, OPERATIONS  # noqa: PLC0415 - only to make the snapshot
     from cams_mcp.tools.schemas import make_tool  # noqa: PLC0415
     from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415
 
@@ -78,4 +79,4 @@ def render_snapshot() -> str:
         kind: [make_tool(tool).model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
         for kind, tools in (("operations", OPERATIONS), ("files", FILE_TOOLS))
     }
-    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({"instructions": INSTRUCTIONS, **made}, indent=1, ensure_ascii=False) + "\n"
