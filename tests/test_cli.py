@@ -73,7 +73,7 @@ def failed_cleanly(result: Result | subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--endpoint", "http://cams.example.com", "asks for plain http to another machine"),
+        ("--endpoint", "http://cams.example.com", "uses plain http for another machine"),
         ("--endpoint", "https://example.com/path", "is not a host or URL"),
         ("--endpoint", "ftp://example.com", "is not a host or URL"),
         ("--endpoint", "a b", "is not a host or URL"),

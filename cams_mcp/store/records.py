@@ -164,7 +164,7 @@ def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirm
     return NotConfirmed(
         f"Nothing was sent: this server sends at most {users_per_day:,} users per day to one audience, and "
         f"{used:,} were sent in the last 24 hours.",
-        hint="No argument can override this limit. Send fewer users or wait. The operator sets --max-users-per-day.",
+        hint="No argument can lift this. Send fewer users or wait. The operator sets --max-users-per-day.",
     )
 
 
