@@ -577,7 +577,7 @@ def test_the_sandbox_fails_on_request(tmp_path: Path) -> None:
         finally:
             process.terminate()
 
-    assert "needs the action cams:ListInstance" in failed_cleanly(result)
+    assert "is not allowed to run cams:ListInstance" in failed_cleanly(result)
 
 
 def test_the_sandbox_on_ipv6_tells_an_address_that_can_be_used(tmp_path: Path) -> None:
