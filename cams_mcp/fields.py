@@ -66,7 +66,7 @@ def _check_text(value: str) -> str:
     if len(value) > LONGEST_TEXT:
         raise wrong("must have at most {most} characters", most=LONGEST_TEXT)
     if not is_encodable(value):
-        raise wrong("contains a character that cannot be encoded (half of a surrogate pair)")
+        raise wrong("has a character that cannot be encoded (half of a surrogate pair)")
     if _CONTROL.search(value):
         raise wrong("must not contain control characters or line breaks")
     return value
@@ -81,7 +81,7 @@ def _check_path(value: str) -> str:
         # File names may contain bytes that are not text. Python maps them to surrogates, which only fsencode accepts.
         encoded = os.fsencode(value)
     except UnicodeEncodeError:
-        raise wrong("contains a character that cannot be encoded (half of a surrogate pair)") from None
+        raise wrong("has a character that cannot be encoded (half of a surrogate pair)") from None
     if b"\0" in encoded:
         raise wrong("must not contain control characters or line breaks")
     return value

@@ -73,11 +73,11 @@ def failed_cleanly(result: Result | subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--endpoint", "http://cams.example.com", "asks for plain http to another machine"),
-        ("--endpoint", "https://example.com/path", "is not a valid host or URL"),
-        ("--endpoint", "ftp://example.com", "is not a valid host or URL"),
-        ("--endpoint", "a b", "is not a valid host or URL"),
-        ("--region", "Singapore", "is not a valid region id"),
+        ("--endpoint", "http://cams.example.com", "uses plain http for another machine"),
+        ("--endpoint", "https://example.com/path", "is not a host or URL"),
+        ("--endpoint", "ftp://example.com", "is not a host or URL"),
+        ("--endpoint", "a b", "is not a host or URL"),
+        ("--region", "Singapore", "is not a region ID"),
         ("--fault", "throttle", "works on the sandbox only"),
         ("--access-key-id", "some-id", "needs both its id and its secret"),
         ("--access-key-secret", "some-secret", "needs both its id and its secret"),
@@ -577,7 +577,7 @@ def test_the_sandbox_fails_on_request(tmp_path: Path) -> None:
         finally:
             process.terminate()
 
-    assert "needs the action cams:ListInstance" in failed_cleanly(result)
+    assert "is not allowed to run cams:ListInstance" in failed_cleanly(result)
 
 
 def test_the_sandbox_on_ipv6_tells_an_address_that_can_be_used(tmp_path: Path) -> None:

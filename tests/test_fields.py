@@ -216,7 +216,7 @@ def test_words_to_filter_by_may_have_spaces_and_any_script_up_to_a_length() -> N
         "filter_str: must have at most 500 characters"
     ]
     assert problems(LIST_INSTANCE, {"filter_str": "two\nlines"}) == [
-        "filter_str: must not have control characters or line breaks"
+        "filter_str: must not contain control characters or line breaks"
     ]
 
 

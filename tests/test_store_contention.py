@@ -348,7 +348,7 @@ def slow(connection: socket.socket) -> None:
 def test_answers_that_come_slowly_do_not_lengthen_the_step() -> None:
     with answering(slow) as url, closing(RedisStore(url)) as store:
         begun = time.monotonic()
-        with until(begun + 0.5), pytest.raises(StoreError, match="TimeoutError of Redis"):
+        with until(begun + 0.5), pytest.raises(StoreError, match="TimeoutError from Redis"):
             store.issue(a_write(), "token", 600)
         assert is_soon(begun)
 
@@ -383,7 +383,7 @@ def test_a_paused_redis_is_given_up_soon_and_used_again_later(tmp_path: Path) ->
     with RedisServer(tmp_path) as server, closing(RedisStore(server.url)) as store:
         store.record("blocked", a_write(), "token", "before")
         begun = time.monotonic()
-        with paused(server), pytest.raises(StoreError, match="TimeoutError of Redis"):
+        with paused(server), pytest.raises(StoreError, match="TimeoutError from Redis"):
             store.begin(a_write(), "off", None)
         assert is_soon(begun)
 

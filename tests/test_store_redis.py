@@ -91,7 +91,7 @@ def test_a_redis_that_never_answers_is_given_up_soon() -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         closing(RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")) as store,
         until(time.monotonic() + 0.1),
-        pytest.raises(StoreError, match="TimeoutError of Redis"),
+        pytest.raises(StoreError, match="TimeoutError from Redis"),
     ):
         store.issue(a_write(), "token", 600)
 
@@ -478,7 +478,7 @@ def test_the_commands_say_that_redis_is_away_without_its_password(tmp_path: Path
     for command in ("audit", "uploads"):
         ended = run(tmp_path, command, env=given)
         assert ended.returncode == 1
-        assert "answers at 127.0.0.1:1" in ended.stderr
+        assert "is reachable at 127.0.0.1:1" in ended.stderr
         assert PASSWORD not in ended.stderr
     found = run(tmp_path, "doctor", "--sandbox", env=given).stdout
     assert "The store does not answer" in found

@@ -16,10 +16,10 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is a loopback name or address. IPv6 addresses may have brackets."""
+    """Whether `host` (a name or an address, IPv6 with or without brackets) is this machine's loopback."""
     if host.lower() == "localhost":
         return True
-    import ipaddress  # noqa: PLC0415 - rarely needed, and never at startup
+    import ipaddress  # noqa: PLC0415 - seldom needed, never at start
 
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -47,7 +47,7 @@ class Endpoint:
         """
         if not _REGION.fullmatch(region):
             raise ConfigurationError(
-                "--region (CAMS_MCP_REGION) is not a valid region id.", hint=f"Use an id like {DEFAULT_REGION}."
+                "--region (CAMS_MCP_REGION) is not a region ID.", hint="Use a region like ap-southeast-1."
             )
         return cls("https", f"cams.{region}.aliyuncs.com")
 
@@ -59,7 +59,7 @@ class Endpoint:
             ConfigurationError: not a host or URL, or plain http to another machine.
         """
         invalid = ConfigurationError(
-            "--endpoint (CAMS_MCP_ENDPOINT) is not a valid host or URL.",
+            "--endpoint (CAMS_MCP_ENDPOINT) is not a host or URL.",
             hint="Use a host like cams.ap-southeast-1.aliyuncs.com, or https://host[:port] without a path.",
         )
         try:
@@ -73,7 +73,7 @@ class Endpoint:
             raise invalid
         if parts.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
-                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http to another machine.",
+                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http for another machine.",
                 hint="Requests contain personal data. Use https; http is allowed for 127.0.0.1 and localhost only.",
             )
         return cls(parts.scheme, parts.netloc)

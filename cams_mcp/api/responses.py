@@ -104,8 +104,8 @@ def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | Malf
             http_status=status,
             hint="Check --endpoint. If it is correct, try again later.",
         )
-    # A proxy that rejects or redirects a request does not forward it. A page with a success status proves nothing: it
-    # may hide a success. Anything other than a page may be the remains of CAMS's own response.
+    # A proxy that rejects or redirects a request does not forward it. With any other status, CAMS may have executed the
+    # request. Anything other than a page may be the remains of CAMS's own response.
     not_executed = page and status in REFUSAL_STATUSES | REDIRECTS_BEFORE_EXECUTION
     return ProxyAnswer(
         message, action=action, request_id=request_id, http_status=status, not_executed=not_executed, hint=hint
@@ -175,4 +175,4 @@ def _retry_after(answer: Answer) -> float | None:
         wait = float(answer.headers["x-acs-retry-after"]) / 1000
     except (KeyError, ValueError):
         return None
-    return wait if 0 < wait < 86_400 else None  # noqa: PLR2004 - more than a day is not a plausible wait
+    return wait if 0 < wait < 86_400 else None  # noqa: PLR2004 - a day; more is no wait but an error

@@ -210,7 +210,7 @@ class Database:
         found = identity(self._directory) if self._directory is not None else None
         database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            _keep_no_log(database, deadline)
+            _retry("PRAGMA journal_mode = DELETE", database, deadline)
             # EXTRA also syncs the directory after the journal is deleted. A journal that reappeared after a power
             # failure would undo the step.
             database.execute("PRAGMA synchronous = EXTRA")
@@ -251,10 +251,6 @@ def _add_columns(database: sqlite3.Connection) -> None:
 def _begin_exclusive(database: sqlite3.Connection, deadline: float) -> None:
     # Not IMMEDIATE: a reader outside cams-mcp could then delay COMMIT.
     _retry("BEGIN EXCLUSIVE", database, deadline)
-
-
-def _keep_no_log(database: sqlite3.Connection, deadline: float) -> None:
-    _retry("PRAGMA journal_mode = DELETE", database, deadline)
 
 
 def _keeps_no_log(database: sqlite3.Connection) -> bool:

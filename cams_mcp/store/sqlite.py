@@ -97,14 +97,14 @@ class _SqliteStep(Step):
 
     def last_write(self, digests: Sequence[str]) -> int:
         row = self._execute(
-            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",  # noqa: S608 - only placeholders
+            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",  # noqa: S608 - only question marks
             (*digests, *digests),
         ).fetchone()
         return int(row[0])
 
     def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
         row = self._execute(
-            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} "  # noqa: S608 - only placeholders
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} "  # noqa: S608 - only question marks
             "AND started > ? ORDER BY id DESC LIMIT 1",
             (*digests, *digests, since),
         ).fetchone()

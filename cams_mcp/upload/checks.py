@@ -132,7 +132,7 @@ def check_file(
         columns = find_columns(table.first, how.email_column, how.phone_column)
         named = {"email": columns.email, "phone": columns.phone}
         shown = {
-            what: _column_name(table.first[place]) if columns.header else str(place + 1)
+            what: printable(table.first[place], MAX_NAME_LENGTH) if columns.header else str(place + 1)
             for what, place in named.items()
             if place is not None
         }
@@ -145,11 +145,6 @@ def check_file(
         spool.close()
         raise
     return checked
-
-
-def _column_name(header: str) -> str:
-    """A column header for display: short, printable, on one line."""
-    return printable(header, MAX_NAME_LENGTH)
 
 
 def _invalid_rows(checked: Checked) -> FileRefused:

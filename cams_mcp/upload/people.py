@@ -252,7 +252,7 @@ def _no_fast_path(cells: Sequence[str]) -> None:
 
 
 def _phonenumbers() -> Any:
-    import phonenumbers  # noqa: PLC0415 - needed only for phones
+    import phonenumbers  # noqa: PLC0415 - only files with phones need it
 
     return phonenumbers
 
