@@ -39,7 +39,7 @@ class RequireToken:
         # With several Authorization headers, a proxy could check a different token than this server.
         several = sum(name == b"authorization" for name, _ in scope["headers"]) > 1
         if several or not isinstance(scope.get("user"), AuthenticatedUser):
-            text = "A bearer token is required; it is missing or invalid."
+            text = "The bearer token is missing or invalid."
             refusal = _refusal(401, "invalid_token", text, SCOPES, self._metadata_url)
             await refusal(scope, receive, send)
             return
