@@ -7,7 +7,7 @@ from dataclasses import dataclass
 READ_SCOPE = "cams:read"
 WRITE_SCOPE = "cams:write"
 SCOPES = (READ_SCOPE, WRITE_SCOPE)
-"""The write scope does not include the read scope."""
+"""All scopes. The write scope does not include the read scope, and writing requires both."""
 
 LOCAL_PRINCIPAL = "local"
 """The principal when authentication is off: any process that can reach the server on this machine."""

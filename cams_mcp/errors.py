@@ -69,7 +69,7 @@ class NotConfirmed(CamsMcpError):
 
 
 class StoreError(CamsMcpError):
-    """The store of approvals and writes cannot be read or written. The server sends no write without it."""
+    """The store of approvals and writes cannot be read or written. Without it, the server sends no writes."""
 
 
 class FileRefused(CamsMcpError):
@@ -196,7 +196,7 @@ HINTS: dict[str, str] = {
     "InvalidAccessKeyId.NotFound": "The access key id does not exist or is disabled. Check it in the RAM console.",
     "InvalidAccessKeyId.Inactive": "The access key is disabled. Enable it in the RAM console or use another one.",
     "SignatureDoesNotMatch": (
-        "The access key secret does not match the access key id, or a proxy rewrote the request. Check the secret."
+        "The access key secret does not match the access key id, or a proxy rewrites the request. Check the secret."
     ),
     "SignatureNonceUsed": "A proxy may be replaying requests. Try again; if it persists, check the proxy.",
     "InvalidApi.NotFound": "The endpoint does not support this operation. Check the endpoint and region settings.",

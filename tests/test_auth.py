@@ -719,7 +719,7 @@ async def test_a_server_with_a_token_file_takes_its_tokens_and_no_others(tmp_pat
             answer = post(url, mode, token=token)
             assert answer.status_code == 401
             assert "resource_metadata" not in answer.headers["www-authenticate"]
-            assert "invalid_token: A bearer token is required" in answer.json()["error"]["message"]
+            assert "invalid_token: The bearer token is missing or invalid" in answer.json()["error"]["message"]
         assert get(url, "/.well-known/oauth-protected-resource/mcp").status_code == 404
 
 

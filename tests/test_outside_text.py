@@ -110,7 +110,7 @@ def test_a_result_is_json_whatever_the_terminal_can_show(tmp_path: Path, encodin
     "value", ["a\ud800", "a\0", "a\nb", "a\u3164b", "a\u2800b", "a\u202eb", "a\ufe0f", "a\U000e0041", "x" * 501]
 )
 def test_a_prompt_takes_no_argument_that_a_person_would_not_see(value: str) -> None:
-    with pytest.raises(InvalidArguments, match="characters that can be seen") as caught:
+    with pytest.raises(InvalidArguments, match="visible characters") as caught:
         get_prompt("grow_audience", {"page_id": value}, TOOLS)
 
     assert value not in str(caught.value)

@@ -481,7 +481,7 @@ def test_the_commands_say_that_redis_is_away_without_its_password(tmp_path: Path
         assert "is reachable at 127.0.0.1:1" in ended.stderr
         assert PASSWORD not in ended.stderr
     found = run(tmp_path, "doctor", "--sandbox", env=given).stdout
-    assert "The store does not answer" in found
+    assert "The store is unreachable" in found
     assert PASSWORD not in found
 
 

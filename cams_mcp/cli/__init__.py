@@ -16,7 +16,7 @@ from cams_mcp import __version__
 from cams_mcp.redaction import scrub
 
 COMMANDS = {
-    "serve": "Serve MCP over stdio or Streamable HTTP (the default).",
+    "serve": "Serve MCP over stdio or Streamable HTTP (default command).",
     "demo": "Run a demo on the embedded sandbox: no account, no network.",
     "tools": "List the tools and their arguments.",
     "upload": "Upload a customer file to an audience.",

@@ -108,9 +108,9 @@ def own_command(started_as: str, python: str) -> list[str]:
     script = Path(started_as)
     if script.stem == "cams-mcp" and script.is_file():
         return [os.path.abspath(script)]  # noqa: PTH100 - keep symlinks, because an upgrade may move their target
-    for beside in (Path(python).with_name("cams-mcp"), Path(python).with_name("cams-mcp.exe")):
-        if beside.is_file():
-            return [str(beside)]
+    for script_path in (Path(python).with_name("cams-mcp"), Path(python).with_name("cams-mcp.exe")):
+        if script_path.is_file():
+            return [str(script_path)]
     return [python, "-m", "cams_mcp"]
 
 

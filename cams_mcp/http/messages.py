@@ -46,8 +46,8 @@ class ReadMessages:
         # Not "==": a route also matches a path with a trailing newline.
         if scope["type"] != "http" or not scope["path"].startswith(MCP_PATH):
             await self._app(scope, receive, send)
-        elif (refused := _refused_by_headers(scope)) is not None:
-            await refused(scope, receive, send)
+        elif (rejection := _header_error(scope)) is not None:
+            await rejection(scope, receive, send)
         elif scope["method"] == "POST":
             await self._bounded(scope, receive, send)
         else:
@@ -64,7 +64,7 @@ class ReadMessages:
                 require_version(version, message)
         except Unreadable as error:
             logger.info("rejected a message: %s", error)
-            await _refusal(400, error.answer)(scope, receive, send)
+            await _error_response(400, error.answer)(scope, receive, send)
             return
         summary = _summarize(message)
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -93,15 +93,15 @@ async def _body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-def _refused_by_headers(scope: Scope) -> Response | None:
+def _header_error(scope: Scope) -> Response | None:
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     # The SDK compares these headers with the body, and fails on non-ASCII values.
     if any(name.startswith(b"mcp-") and not _is_visible(value) for name, value in headers):
         text = "A header starting with Mcp- contains characters outside visible ASCII. Encode it as =?base64?...?=."
-        return _refusal(400, Unreadable(types.HEADER_MISMATCH, text).answer)
+        return _error_response(400, Unreadable(types.HEADER_MISMATCH, text).answer)
     if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
         text = "This server does not accept compressed requests. Send the body without Content-Encoding."
-        return _refusal(415, Unreadable(types.INVALID_REQUEST, text).answer)
+        return _error_response(415, Unreadable(types.INVALID_REQUEST, text).answer)
     return None
 
 
@@ -109,5 +109,5 @@ def _is_visible(value: bytes) -> bool:
     return value.isascii() and value.decode("ascii").isprintable()
 
 
-def _refusal(status: int, answer: types.JSONRPCError) -> Response:
+def _error_response(status: int, answer: types.JSONRPCError) -> Response:
     return Response(answer.model_dump_json(exclude_unset=True), status_code=status, media_type="application/json")

@@ -18,7 +18,7 @@ from cams_mcp.redaction import identifier
 
 REQUEST_ID_HEADER = "x-request-id"
 
-_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 logger = logging.getLogger(__name__)
@@ -35,17 +35,19 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        number = given if _SANE_ID.fullmatch(given) and identifier(given) else uuid4().hex
-        request_id.set(number)
-        began = time.monotonic()
+        current_id = given if _VALID_ID.fullmatch(given) and identifier(given) else uuid4().hex
+        request_id.set(current_id)
+        started = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = number
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = current_id
                 if scope["path"] == MCP_PATH:
-                    took = (time.monotonic() - began) * 1000
+                    elapsed = (time.monotonic() - started) * 1000
                     method = scope["method"] if scope["method"] in _METHODS else "(unknown method)"
-                    logger.info("%s %s: HTTP %d, first byte after %.0f ms", method, MCP_PATH, message["status"], took)
+                    logger.info(
+                        "%s %s: HTTP %d, first byte after %.0f ms", method, MCP_PATH, message["status"], elapsed
+                    )
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -63,8 +65,8 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(MCP_PATH):
-            refusal = await self._security.validate_request(Request(scope))
-            if refusal is not None:
-                await refusal(scope, receive, send)
+            rejection = await self._security.validate_request(Request(scope))
+            if rejection is not None:
+                await rejection(scope, receive, send)
                 return
         await self._app(scope, receive, send)

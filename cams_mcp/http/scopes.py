@@ -40,9 +40,9 @@ class RequireToken:
         # With several Authorization headers, a proxy could check a different token than this server.
         several = sum(name == b"authorization" for name, _ in scope["headers"]) > 1
         if several or not isinstance(scope.get("user"), AuthenticatedUser):
-            text = "A bearer token is required; it is missing or invalid."
-            refusal = _refusal(401, "invalid_token", text, SCOPES, self._metadata_url)
-            await refusal(scope, receive, send)
+            text = "The bearer token is missing or invalid."
+            response = _error_response(401, "invalid_token", text, SCOPES, self._metadata_url)
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -67,13 +67,13 @@ class RequireScopes:
             if missing is not None:
                 needed = (READ_SCOPE, WRITE_SCOPE) if missing == WRITE_SCOPE else (READ_SCOPE,)
                 text = f"this requires the scope {missing}, which the access token does not have. Nothing was sent."
-                refusal = _refusal(403, "insufficient_scope", text, needed, self._metadata_url, request.id)
-                await refusal(scope, receive, send)
+                response = _error_response(403, "insufficient_scope", text, needed, self._metadata_url, request.id)
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-def _refusal(
+def _error_response(
     status: int,
     error: str,
     description: str,
