@@ -140,8 +140,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "the question does not tell of a repetition": ("guard/guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
     "a repetition is told for ever": (
         "store/sqlite.py",
-        '"AND started > ? ORDER BY',
-        '"AND ? ORDER BY',
+        "AND started > ? ORDER BY",
+        "AND ? ORDER BY",
     ),
     "refused writes count as repetitions": (
         "store/sqlite.py",

@@ -90,7 +90,7 @@ def _status(status: int) -> _Status:
         return "success"
     if status in REFUSAL_STATUSES:
         return "refusal"
-    return "unavailable" if status == 503 else "other"  # noqa: PLR2004
+    return "unavailable" if status == 503 else "other"
 
 
 def _kind(code: str | None) -> _Code:

@@ -30,9 +30,9 @@ def list_tools(*, read_only: bool = False, uploads: bool = False) -> list[types.
 
 def render() -> str:
     """The text of `tools.json` for the operations as they are."""
-    from cams_mcp.operations import OPERATIONS  # noqa: PLC0415 - only to make the snapshot
-    from cams_mcp.tools.schemas import make_tool  # noqa: PLC0415
-    from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415
+    from cams_mcp.operations import OPERATIONS  # only to make the snapshot
+    from cams_mcp.tools.schemas import make_tool
+    from cams_mcp.upload.service import FILE_TOOLS
 
     made = {
         kind: [make_tool(tool).model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]

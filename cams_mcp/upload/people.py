@@ -252,7 +252,7 @@ def _never(cells: Sequence[str]) -> None:
 
 
 def _phonenumbers() -> Any:
-    import phonenumbers  # noqa: PLC0415 - only files with phones need it
+    import phonenumbers  # only files with phones need it
 
     return phonenumbers
 

@@ -194,7 +194,7 @@ def _json_objects(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]
 def _xlsx_rows(file: BinaryIO) -> Iterator[Row]:
     """The rows of the first sheet. The format keeps texts apart from cells, so the sheet is unpacked in memory."""
     try:
-        from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415 - an extra, seldom needed
+        from python_calamine import CalamineError, CalamineWorkbook  # an extra, seldom needed
     except ImportError:
         raise FileRefused(
             "XLSX needs the extra 'xlsx'", hint="Install cams-mcp[xlsx], or save the file as CSV."
