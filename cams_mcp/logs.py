@@ -73,7 +73,7 @@ def quiet_sdk() -> None:
         sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
 
 
-def set_up_logging(level: str, form: LogFormat = "text") -> None:
+def set_up_logging(level: str, form: LogFormat) -> None:
     """Log to standard error, and to nothing else: standard output belongs to the protocol."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines(form))
@@ -82,7 +82,7 @@ def set_up_logging(level: str, form: LogFormat = "text") -> None:
     logging.getLogger(__name__).debug("the log shows debug lines of cams-mcp, and warnings of libraries")
 
 
-def announce(text: str, form: LogFormat = "text") -> None:
+def announce(text: str, form: LogFormat) -> None:
     """Tell whoever started the program, whatever the level of the log."""
     if form == "json":
         text = Lines(form).format(logging.LogRecord(_OWN, logging.INFO, "", 0, text, None, None))

@@ -46,11 +46,11 @@ from support_http import (
 from support_process import Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.http import HttpSettings
 from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, access_of
 from cams_mcp.http.auth import keys as keys_module
 from cams_mcp.http.auth.keys import FETCH_INTERVAL_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.settings import HttpSettings
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 KEY = SigningKey()
@@ -661,17 +661,17 @@ async def test_while_the_file_is_bad_nobody_gets_in(tmp_path: Path, how: str, ca
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("", "has no token"),
-        ("# only words", "has no token"),
-        ("alice", "no scopes"),
-        (f"alice {'x' * 40}", "no scopes"),
-        (f"alice {'x' * 40} cams:admin", "no scopes, or others"),
-        ("alice secret cams:read", "a token of less than 20"),
-        (f"alice sha256:{'x' * 64} cams:read", "a token of less than 20"),
-        (f"al!ce {'x' * 40} cams:read", "a name that cannot be one"),
-        (f"local {'x' * 40} cams:read", "a name that cannot be one"),
-        (f"alice {'x' * 40} cams:read\nalice {'y' * 40} cams:read", "line 2 a name or a token that it had before"),
-        (f"alice {'x' * 40} cams:read\nbob {'x' * 40} cams:read", "line 2 a name or a token that it had before"),
+        ("", "contains no token"),
+        ("# only words", "contains no token"),
+        ("alice", "missing or unknown scopes"),
+        (f"alice {'x' * 40}", "missing or unknown scopes"),
+        (f"alice {'x' * 40} cams:admin", "missing or unknown scopes"),
+        ("alice secret cams:read", "fewer than 20 letters and digits"),
+        (f"alice sha256:{'x' * 64} cams:read", "fewer than 20 letters and digits"),
+        (f"al!ce {'x' * 40} cams:read", "an invalid name"),
+        (f"local {'x' * 40} cams:read", "an invalid name"),
+        (f"alice {'x' * 40} cams:read\nalice {'y' * 40} cams:read", "repeats a name or a token in line 2"),
+        (f"alice {'x' * 40} cams:read\nbob {'x' * 40} cams:read", "repeats a name or a token in line 2"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_at_the_start(tmp_path: Path, line: str, problem: str) -> None:
@@ -771,27 +771,27 @@ def test_with_authentication_other_machines_may_connect(tmp_path: Path, host: st
     with program("--auth-token-file", tokens, "--host", host) as (started, url):
         loopback = f"http://127.0.0.1:{httpx.URL(url).port}/mcp" if host == "0.0.0.0" else url  # noqa: S104
         assert post(loopback.replace("[::]", "[::1]"), token=ALICE).status_code == 200
-        assert "name other hosts with --allowed-host" in started.errors
+        assert "Add other host names with --allowed-host" in started.errors
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"auth_issuer": ISSUER}, "give all three"),
-        ({"auth_jwks_url": ISSUER}, "give all three"),
-        (OAUTH | {"auth_token_file": Path("tokens")}, "two ways to authenticate"),
-        (OAUTH | {"auth_jwks_url": "http://login.example.com/keys"}, "--auth-jwks-url asks for plain http"),
-        (OAUTH | {"auth_issuer": "login.example.com"}, "--auth-issuer is not a URL"),
-        (OAUTH | {"auth_jwks_url": "https://me:secret@login.example.com"}, "--auth-jwks-url is not a URL"),
-        (OAUTH | {"host": "192.0.2.1"}, "--auth-issuer needs --public-url"),
-        ({"public_url": "http://mcp.example.com/mcp"}, "--public-url asks for plain http"),
-        ({"public_url": "https://mcp.example.com/mcp?x=1"}, "--public-url is not a URL"),
+        ({"auth_issuer": ISSUER}, "must be set together"),
+        ({"auth_jwks_url": ISSUER}, "must be set together"),
+        (OAUTH | {"auth_token_file": Path("tokens")}, "exclude each other"),
+        (OAUTH | {"auth_jwks_url": "http://login.example.com/keys"}, "--auth-jwks-url uses plain http"),
+        (OAUTH | {"auth_issuer": "login.example.com"}, "--auth-issuer is not a valid URL"),
+        (OAUTH | {"auth_jwks_url": "https://me:secret@login.example.com"}, "--auth-jwks-url is not a valid URL"),
+        (OAUTH | {"host": "192.0.2.1"}, "--auth-issuer requires --public-url"),
+        ({"public_url": "http://mcp.example.com/mcp"}, "--public-url uses plain http"),
+        ({"public_url": "https://mcp.example.com/mcp?x=1"}, "--public-url is not a valid URL"),
         ({"host": "192.0.2.1"}, "no authentication"),
-        ({"allowed_hosts": ("*",)}, "--allowed-host is not of the right form"),
-        ({"allowed_hosts": ("https://mcp.example.com",)}, "--allowed-host is not of the right form"),
-        ({"allowed_origins": ("*",)}, "--allowed-origin is not of the right form"),
-        ({"allowed_origins": ("null",)}, "--allowed-origin is not of the right form"),
-        ({"allowed_origins": ("https://app.example.com/",)}, "--allowed-origin is not of the right form"),
+        ({"allowed_hosts": ("*",)}, "--allowed-host has the wrong form"),
+        ({"allowed_hosts": ("https://mcp.example.com",)}, "--allowed-host has the wrong form"),
+        ({"allowed_origins": ("*",)}, "--allowed-origin has the wrong form"),
+        ({"allowed_origins": ("null",)}, "--allowed-origin has the wrong form"),
+        ({"allowed_origins": ("https://app.example.com/",)}, "--allowed-origin has the wrong form"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:

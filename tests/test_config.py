@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_cli import SECONDS, environment, run
 
-from cams_mcp.cli import cli, merging
+from cams_mcp.cli import cli, config_files
 from cams_mcp.cli.clients import CLIENTS, Server
 from cams_mcp.cli.config import own_command
 from cams_mcp.cli.config_files import merged_text
@@ -166,7 +166,7 @@ def test_a_client_that_cannot_refer_to_a_key_is_given_no_key(client: str) -> Non
         (("--uvx",), "--command and --uvx"),
         (("--name", "a b"), "--name"),
         (("--name", ""), "--name"),
-        (("--region", "Singapore"), "is not a region id"),
+        (("--region", "Singapore"), "is not a region ID"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments: tuple[str, ...], says: str) -> None:
@@ -600,7 +600,7 @@ def test_a_file_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch
     def fsync_late(handle: int) -> None:
         path.write_text('{"saved": "by the client"}')
 
-    monkeypatch.setattr(merging.os, "fsync", fsync_late)
+    monkeypatch.setattr(config_files.os, "fsync", fsync_late)
 
     assert "changed the file meanwhile" in refused(write(path))
     assert path.read_text() == '{"saved": "by the client"}'
@@ -614,7 +614,7 @@ def test_a_write_that_breaks_leaves_the_file_whole(tmp_path: Path, monkeypatch: 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(merging.os, "fsync", full)
+    monkeypatch.setattr(config_files.os, "fsync", full)
 
     assert "No space left on device" in refused(write(path))
     assert path.read_text() == "{}"
@@ -642,5 +642,5 @@ def test_serving_imports_none_of_this(tmp_path: Path) -> None:
 
     imported = set(result.stderr.split())
     assert "cams_mcp.cli.serve" in imported
-    commands = ("config", "clients", "merging", "doctor", "checks", "remote_checks", "ram_policy")
+    commands = ("config", "clients", "config_files", "doctor", "checks", "remote_checks", "ram_policy")
     assert imported.isdisjoint({"tomllib", *(f"cams_mcp.cli.{name}" for name in commands)})

@@ -65,7 +65,7 @@ def test_numbers_that_make_no_sense_are_refused_with_an_example(text: str) -> No
     with pytest.raises(ConfigurationError) as caught:
         Fault.parse(text)
 
-    assert "--fault (CAMS_MCP_FAULT) is not of the form NAME[:RATE[:VALUE]]" in str(caught.value)
+    assert "--fault (CAMS_MCP_FAULT) does not have the form NAME[:RATE[:VALUE]]" in str(caught.value)
     assert "throttle:0.2" in str(caught.value)
 
 

@@ -13,8 +13,10 @@ from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, mcp_s
 from support_process import ENVELOPE, HANDSHAKE, Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.http import HttpSettings, bind, http_app, require_loopback
+from cams_mcp.hosts import require_loopback
+from cams_mcp.http import bind, http_app
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.settings import HttpSettings
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]
@@ -155,7 +157,7 @@ def test_another_host_than_loopback_is_refused_with_the_way_out(host: str) -> No
     with Program(*SERVE, "--sandbox", "--host", host) as program:
         assert program.status() == 1
 
-    assert "--transport http listens on this machine only, because it has no authentication" in program.errors
+    assert "--transport http only listens on loopback, because it has no authentication" in program.errors
     assert "--host 127.0.0.1" in program.errors
     assert "Traceback" not in program.errors
     assert LISTENING not in program.errors

@@ -31,6 +31,7 @@ from support_uploads import (
 )
 
 from cams_mcp.access import Access
+from cams_mcp.app import open_toolbox
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox
@@ -65,7 +66,7 @@ def events(store: Store) -> list[str]:
 async def test_the_file_tools_are_there_only_with_a_folder_and_without_read_only(folder: Path) -> None:
     for given, there in (({}, False), ({"upload_dirs": (folder,)}, True)):
         for read_only in (False, True):
-            async with Settings(sandbox=True, read_only=read_only, **given).open() as toolbox:
+            async with open_toolbox(Settings(sandbox=True, read_only=read_only, **given)) as toolbox:
                 assert ({CHECK, UPLOAD} <= set(toolbox.names)) == (there and not read_only)
     assert not {CHECK, UPLOAD} & {tool.name for tool in list_tools(uploads=True, read_only=True)}
     assert not {CHECK, UPLOAD} & {tool.name for tool in list_tools()}

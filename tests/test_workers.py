@@ -138,8 +138,8 @@ def test_a_worker_that_dies_is_told_in_the_log_and_replaced(workers: Workers) ->
 @pytest.mark.parametrize(
     ("arguments", "environment", "problem"),
     [
-        ((), {}, "--workers needs a record that the workers share"),
-        (("--legacy-sessions", "on"), {}, "works with one worker only"),
+        ((), {}, "--workers requires a store that all workers share"),
+        (("--legacy-sessions", "on"), {}, "requires a single worker"),
         (("--state-dir", "{here}"), {"OTEL_TRACES_EXPORTER": "nonsense"}, "OTEL_TRACES_EXPORTER names an exporter"),
         (("--state-dir", "{here}", "--auth-token-file", "{here}/none"), {}, "token file"),
     ],

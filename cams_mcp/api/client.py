@@ -33,6 +33,7 @@ from cams_mcp.errors import (
     Throttled,
 )
 from cams_mcp.models import AnyOperation, Operation, Request, RequestT, ResponseT
+from cams_mcp.settings import Settings
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"
@@ -62,9 +63,9 @@ class ClientOptions:
         max_answer_bytes: larger answers are refused, unpacked or not.
     """
 
-    users_in: Literal["body", "query"] = "body"
-    timeout: float = 30.0
-    retries: int = 2
+    users_in: Literal["body", "query"] = Settings.users_in
+    timeout: float = Settings.timeout
+    retries: int = Settings.retries
     max_answer_bytes: int = 16 * 1024 * 1024
 
     @property

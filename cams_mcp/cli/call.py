@@ -11,13 +11,14 @@ from typing import Any, cast
 import anyio
 import click
 
-from cams_mcp.cli.options import Failure, with_settings
+from cams_mcp.app import open_toolbox
+from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
 from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Question
 from cams_mcp.settings import Settings
 
 
-@click.command("call")
+@click.command("call", cls=GroupedCommand)
 @click.argument("tool")
 @click.argument("arguments", default="{}", metavar="[JSON | @FILE | -]")
 @with_settings()
@@ -67,7 +68,7 @@ def _as_json(outcome: dict[str, Any]) -> str:
 
 
 async def _call(settings: Settings, tool: str, arguments: dict[str, Any], asks: bool) -> dict[str, Any]:
-    async with settings.open() as toolbox:
+    async with open_toolbox(settings) as toolbox:
         if tool not in toolbox.names:
             raise Failure(f"Unknown tool. There are: {', '.join(toolbox.names)}.")
         outcome = await toolbox.call(tool, arguments, terminal_caller("cams-mcp call", asks=asks))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.cli.options import with_options
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
 
@@ -18,7 +18,7 @@ RESOURCES = {"cams:ListInstance": INSTANCES}
 
 
 @click.command("ram-policy")
-@with_options(READ_ONLY)
+@with_options("read_only")
 def command(read_only: bool) -> None:
     """Print the RAM policy with the least that the tools need, as JSON.
 

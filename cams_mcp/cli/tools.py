@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.cli.options import with_options
 from cams_mcp.tools.definitions import list_tools
 
 
 @click.command("tools")
 @with_options(
-    READ_ONLY,
+    "read_only",
     click.option("--json", "as_json", is_flag=True, help="The definitions as MCP sends them."),
 )
 def command(read_only: bool, as_json: bool) -> None:

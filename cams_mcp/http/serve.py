@@ -10,27 +10,29 @@ from functools import partial
 import anyio
 
 from cams_mcp.access import LOCAL
+from cams_mcp.app import LazyToolbox, credentials_of, in_memory, open_toolbox, store_of
 from cams_mcp.errors import ConfigurationError
+from cams_mcp.http.addresses import is_hidden, url_on
 from cams_mcp.http.app import http_app
-from cams_mcp.http.auth import JwtVerifier, current_access
+from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, current_access
 from cams_mcp.http.health import Check, Health
 from cams_mcp.http.limits import LimitedTools
-from cams_mcp.http.settings import HttpSettings
 from cams_mcp.http.shutdown import Draining
 from cams_mcp.http.sockets import bind, serve_http
 from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server, tools_that_write
-from cams_mcp.settings import LazyToolbox, Settings
+from cams_mcp.settings import HttpSettings, Settings
+from cams_mcp.store import SQLITE
 from cams_mcp.threads import in_thread
 from cams_mcp.tools.definitions import list_tools
 from cams_mcp.tools.result import Tools
 
-HIDDEN = "Only requests to loopback are answered: name other hosts with --allowed-host."
+HIDDEN = "The server only answers requests to loopback. Add other host names with --allowed-host."
 
 
 async def run_http(
-    settings: Settings, http: HttpSettings, log_format: LogFormat = "text", listener: socket.socket | None = None
+    settings: Settings, http: HttpSettings, log_format: LogFormat, listener: socket.socket | None = None
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -40,19 +42,19 @@ async def run_http(
     Raises:
         ConfigurationError: the token file cannot be used, or the address is not free.
     """
-    verifier = http.verifier()
-    if http.is_hidden and listener is None:
+    verifier = _verifier(http)
+    if is_hidden(http) and listener is None:
         announce(HIDDEN, log_format)
     definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
     writing = tools_that_write(definitions)
-    store = settings.store()
-    checks: dict[str, Check] = {"credentials": settings.credentials()}
+    store = store_of(settings)
+    checks: dict[str, Check] = {"credentials": credentials_of(settings)}
     if writing:
         checks["store"] = partial(in_thread, partial(store.digest, "ready"))
     if isinstance(verifier, JwtVerifier):
         checks["keys"] = verifier.check
     try:
-        async with LazyToolbox(settings.open) as toolbox:
+        async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
             tools: Tools = toolbox
             if verifier is not None:
                 # Without authentication all callers are one, and there is nothing to share out.
@@ -60,7 +62,7 @@ async def run_http(
             work = Draining(tools, writing)
             ready = listener is None
             listener = listener or bind(http.host, http.port)
-            url = http.url(listener.getsockname()[1])
+            url = url_on(http, listener.getsockname()[1])
             app = http_app(
                 create_server(definitions, work, current_access if verifier else lambda: LOCAL),
                 http,
@@ -83,16 +85,16 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
         prepare: called first in each of them; it may start threads.
 
     Raises:
-        ConfigurationError: as `run_http`, or the processes could not share their record.
+        ConfigurationError: as `run_http`, or the workers could not share a store or the limit on requests.
     """
     require_fork()
-    if settings.in_memory:
+    if in_memory(settings):
         raise ConfigurationError(
-            "--workers needs a record that the workers share; that of the embedded sandbox is in memory.",
+            "--workers requires a store that all workers share. With --sandbox the store is in memory.",
             hint="Add --state-dir or --store.",
         )
-    http.verifier()
-    settings.store().close()
+    _verifier(http)
+    store_of(settings).close()
     listener = bind(http.host, http.port)
     # The limits on calls to CAMS are those of all workers together.
     share = replace(
@@ -106,9 +108,9 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
         anyio.run(run_http, share, http, log_format, listener)
 
     def ready() -> None:
-        if http.is_hidden:
+        if is_hidden(http):
             announce(HIDDEN, log_format)
-        announce(f"Listening on {http.url(listener.getsockname()[1])}", log_format)
+        announce(f"Listening on {url_on(http, listener.getsockname()[1])}", log_format)
 
     return run_workers(http.workers, serve, ready)
 
@@ -116,5 +118,18 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
 def _keeps_sessions(settings: Settings, http: HttpSettings) -> bool:
     """Whether legacy clients get sessions: not where their next request may come to another process."""
     if http.legacy_sessions == "auto":
-        return http.workers == 1 and settings.store_url == "sqlite"
+        return http.workers == 1 and settings.store == SQLITE
     return http.legacy_sessions == "on"
+
+
+def _verifier(http: HttpSettings) -> JwtVerifier | TokenFile | None:
+    """What checks bearer tokens.
+
+    Raises:
+        ConfigurationError: the token file cannot be used.
+    """
+    if http.auth_token_file:
+        return TokenFile(http.auth_token_file)
+    if http.auth_issuer and http.auth_audience and http.auth_jwks_url:
+        return JwtVerifier(KeySet(http.auth_jwks_url), issuer=http.auth_issuer, audience=http.auth_audience)
+    return None

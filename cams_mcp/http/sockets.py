@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.types import ASGIApp
 
-from cams_mcp.api.endpoint import is_loopback
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
 
@@ -36,22 +35,6 @@ class Work(Protocol):
     def give_up(self) -> None: ...
 
 
-def require_loopback(
-    host: str, what: str, *, hint: str = "Use --host 127.0.0.1, and a reverse proxy with authentication."
-) -> None:
-    """Raise ConfigurationError unless `host` is this machine only."""
-    if not is_loopback(host):
-        raise ConfigurationError(
-            f"{what} listens on this machine only, because it has no authentication.",
-            hint=hint,
-        )
-
-
-def authority(host: str) -> str:
-    """A host as it stands in a URL."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one.
 
@@ -69,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port, or 0 for a free one."
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Use another --port, or 0 for a free one."
         ) from None
     return listener
 
@@ -111,7 +94,7 @@ async def serve_http(
     listener: socket.socket,
     *,
     ready: str | None,
-    log_format: LogFormat = "text",
+    log_format: LogFormat,
     work: Work | None = None,
     grace: float = 0.0,
     now: Callable[[], float] = time.monotonic,

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 def require_fork() -> None:
     """Raise ConfigurationError where processes cannot share a socket this way."""
     if not hasattr(os, "fork"):
-        raise ConfigurationError("--workers needs a system with fork, which this one is not.", hint="Use one worker.")
+        raise ConfigurationError("--workers requires fork, which this system does not have.", hint="Use --workers 1.")
 
 
 def run_workers(number: int, serve: Callable[[], None], ready: Callable[[], None]) -> int:

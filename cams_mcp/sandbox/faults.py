@@ -41,7 +41,7 @@ class Fault:
         name, _, numbers = text.partition(":")
         if name not in FAULTS:
             raise ConfigurationError(
-                "--fault (CAMS_MCP_FAULT) names an unknown fault.", hint=f"Known: {', '.join(FAULTS)}."
+                "--fault (CAMS_MCP_FAULT) names an unknown fault.", hint=f"Known faults: {', '.join(FAULTS)}."
             )
         rate, _, value = numbers.partition(":")
         try:
@@ -50,8 +50,8 @@ class Fault:
             fault = None
         if fault is None or not fault.makes_sense:
             raise ConfigurationError(
-                "--fault (CAMS_MCP_FAULT) is not of the form NAME[:RATE[:VALUE]] with RATE from 0 to 1, and for error "
-                "VALUE from 400 to 599.",
+                "--fault (CAMS_MCP_FAULT) does not have the form NAME[:RATE[:VALUE]]. RATE is from 0 to 1; for error, "
+                "VALUE is from 400 to 599.",
                 hint="For example throttle:0.2, latency:1:0.5 or error:1:500.",
             )
         return fault

@@ -41,11 +41,11 @@ def open_store(url: str, directory: Path | None) -> BaseStore:
     if url == SQLITE:
         return Store(directory)
     try:
-        from cams_mcp.store.redis import RedisStore  # noqa: PLC0415 - an extra, and not always wanted
+        from cams_mcp.store.redis import RedisStore  # an extra, and not always wanted
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
         raise ConfigurationError(
-            "--store needs the package redis, which is not installed.", hint="Install cams-mcp[redis]."
+            "--store requires the package redis, which is not installed.", hint="Install cams-mcp[redis]."
         ) from None
     return RedisStore(url)

@@ -27,7 +27,7 @@ def check_store_url(url: str) -> None:
     good = good and parts.scheme in ("redis", "rediss") and not parts.fragment and url.isprintable() and " " not in url
     if not good or not re.fullmatch(r"/?|/\d{1,5}", parts.path) or not options.keys() <= allowed:
         raise ConfigurationError(
-            "--store is neither sqlite nor the URL of a Redis.",
-            hint="Use one like redis://127.0.0.1:6379/0, or rediss://USER:PASSWORD@HOST:PORT/NUMBER for TLS, with "
-            "?ssl_ca_certs=FILE for a private authority. Write special characters of the password in percent codes.",
+            "--store is neither sqlite nor a Redis URL.",
+            hint="Use a URL like redis://127.0.0.1:6379/0, or rediss://USER:PASSWORD@HOST:PORT/NUMBER for TLS, with "
+            "?ssl_ca_certs=FILE for a private CA. Percent-encode special characters of the password.",
         )

@@ -12,7 +12,6 @@ from typing import Any
 from cams_mcp.models import Page, Request
 from cams_mcp.tools.result import as_text
 
-RESULT_TOKENS = 20_000
 CHARACTERS_PER_TOKEN = 4
 """Of Latin text and JSON. Others, such as Chinese, are nearer to one token a character."""
 

@@ -42,8 +42,8 @@ class Folders:
             return cls(roots, tuple(Path(path).absolute() for path in paths))
         except OSError as error:
             raise ConfigurationError(
-                f"--upload-dir (CAMS_MCP_UPLOAD_DIR) names a folder that cannot be used: {error.strerror}.",
-                hint="Name existing folders.",
+                f"--upload-dir (CAMS_MCP_UPLOAD_DIR) names a folder that cannot be opened: {error.strerror}.",
+                hint="Use an existing folder.",
             ) from None
 
     def open(self, path: str) -> tuple[Path, BinaryIO]:

@@ -101,7 +101,7 @@ class KeySet:
         if not self._keys or self._age > MAX_AGE_SECONDS:
             await self._refresh()
         if not self._keys or self._age > LONGEST_USE_SECONDS:
-            raise ConfigurationError("There are no keys to check access tokens with.", hint="Check --auth-jwks-url.")
+            raise ConfigurationError("There are no keys to verify access tokens.", hint="Check --auth-jwks-url.")
 
     @property
     def _age(self) -> float:

@@ -96,17 +96,17 @@ def _read(path: Path) -> tuple[tuple[int, ...], tuple[_Entry, ...]]:
     except OSError as error:
         raise _unusable(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise _unusable("is not text in UTF-8") from None
+        raise _unusable("is not UTF-8 text") from None
     return _stamp_of(found), _parse(text)
 
 
 def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-        raise _unusable("is not a plain file of at most 1 MiB")
+        raise _unusable("is not a regular file of at most 1 MiB")
     if os.name == "posix" and found.st_mode & _TOO_OPEN:
         raise ConfigurationError(
-            "The token file (--auth-token-file) is open to other users of this machine.",
-            hint="Run chmod 600 on it; its group may read it, nobody else.",
+            "Other users of this machine can access the token file (--auth-token-file).",
+            hint="Run chmod 600 on it. Its group may have read access, no one else.",
         )
 
 
@@ -118,10 +118,10 @@ def _parse(text: str) -> tuple[_Entry, ...]:
             continue
         entry = _entry(number, words)
         if entry.name in entries or any(entry.digest == other.digest for other in entries.values()):
-            raise _unusable(f"has in line {number} a name or a token that it had before")
+            raise _unusable(f"repeats a name or a token in line {number}")
         entries[entry.name] = entry
     if not entries:
-        raise _unusable("has no token")
+        raise _unusable("contains no token")
     return tuple(entries.values())
 
 
@@ -130,20 +130,20 @@ def _entry(number: int, words: list[str]) -> _Entry:
     name, token, scopes = words[0], words[1] if len(words) > 1 else "", words[2:]
     if not _NAME.fullmatch(name) or name == LOCAL_PRINCIPAL:
         raise _unusable(
-            f"has in line {number} a name that cannot be one (letters, digits, . _ - and not the word local)"
+            f"has an invalid name in line {number} (use letters, digits, . _ and -, but not the word local)"
         )
     if not scopes or set(scopes) - set(SCOPES):
-        raise _unusable(f"has in line {number} no scopes, or others than {' and '.join(SCOPES)}")
+        raise _unusable(f"has missing or unknown scopes in line {number} (use {' and '.join(SCOPES)})")
     hashed = _DIGEST.fullmatch(token)
     if hashed:
         return _Entry(name, bytes.fromhex(hashed[1]), tuple(scopes))
     if len(token) < LEAST_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
-        raise _unusable(f"has in line {number} a token of less than {LEAST_TOKEN_LENGTH} letters and digits")
+        raise _unusable(f"has a token with fewer than {LEAST_TOKEN_LENGTH} letters and digits in line {number}")
     return _Entry(name, hashlib.sha256(token.encode()).digest(), tuple(scopes))
 
 
 def _unusable(problem: str) -> ConfigurationError:
     return ConfigurationError(
         f"The token file (--auth-token-file) {problem}.",
-        hint="Write one token a line: NAME TOKEN SCOPE [SCOPE]. `openssl rand -hex 32` makes a token.",
+        hint="Write one token per line: NAME TOKEN SCOPE [SCOPE]. `openssl rand -hex 32` generates a token.",
     )
