@@ -1063,7 +1063,7 @@ def not_serving(monkeypatch: pytest.MonkeyPatch) -> None:
         listener.close()
 
     from cams_mcp.cli import options, serve  # noqa: F401 - imported first, as the program does
-    from cams_mcp.http import running
+    from cams_mcp.http import serve as running
 
     monkeypatch.setattr(running, "serve_http", ready)
 
