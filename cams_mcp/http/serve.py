@@ -93,13 +93,18 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
             "--workers requires a store that all workers share. With --sandbox the store is in memory.",
             hint="Add --state-dir or --store.",
         )
+    if settings.cams_at_once < http.workers:
+        raise ConfigurationError(
+            "--cams-at-once must be at least the number of workers: the limit is divided among them.",
+            hint=f"Use --cams-at-once {http.workers} or more, or fewer workers.",
+        )
     _verifier(http)
     store_of(settings).close()
     listener = bind(http.host, http.port)
     # The limits on calls to CAMS are those of all workers together.
     share = replace(
         settings,
-        cams_at_once=max(1, settings.cams_at_once // http.workers),
+        cams_at_once=settings.cams_at_once // http.workers,
         cams_per_second=settings.cams_per_second / http.workers if settings.cams_per_second else None,
     )
 
