@@ -138,4 +138,4 @@ def build(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))  # noqa: T201
+    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))

@@ -384,8 +384,8 @@ def main(names: list[str]) -> int:
     alive = 0
     for name in names or MUTATIONS:
         alive += (lives := survives(name))
-        print("SURVIVED" if lives else "caught  ", name, flush=True)  # noqa: T201
-    print(f"{alive} of {len(names or MUTATIONS)} mutations survived", flush=True)  # noqa: T201
+        print("SURVIVED" if lives else "caught  ", name, flush=True)
+    print(f"{alive} of {len(names or MUTATIONS)} mutations survived", flush=True)
     return alive
 
 

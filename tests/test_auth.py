@@ -763,13 +763,13 @@ async def test_a_server_with_an_issuer_takes_its_tokens_and_no_others(keys_url: 
     assert document["resource"] == url
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_with_authentication_other_machines_may_connect(tmp_path: Path, host: str) -> None:
     tokens = people_of(tmp_path / "tokens")
     if host == "::" and not os.path.exists("/proc/net/if_inet6"):  # noqa: PTH110
         pytest.skip("this machine has no IPv6")
     with program("--auth-token-file", tokens, "--host", host) as (started, url):
-        loopback = f"http://127.0.0.1:{httpx.URL(url).port}/mcp" if host == "0.0.0.0" else url  # noqa: S104
+        loopback = f"http://127.0.0.1:{httpx.URL(url).port}/mcp" if host == "0.0.0.0" else url
         assert post(loopback.replace("[::]", "[::1]"), token=ALICE).status_code == 200
         assert "Add other host names with --allowed-host" in started.errors
 

@@ -95,7 +95,7 @@ def test_hosts_and_origins_are_options() -> None:
 
 
 def test_only_a_server_on_all_addresses_without_a_name_is_hidden(tmp_path: Path) -> None:
-    everywhere = {"host": "0.0.0.0", "auth_token_file": tmp_path}  # noqa: S104
+    everywhere = {"host": "0.0.0.0", "auth_token_file": tmp_path}
 
     assert is_hidden(HttpSettings(**everywhere))
     assert not is_hidden(HttpSettings(**everywhere, public_url="https://mcp.example.com/mcp"))

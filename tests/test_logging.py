@@ -143,7 +143,7 @@ async def test_no_line_has_arguments_addresses_or_secrets(tmp_path: Path, mode: 
 
 def test_what_is_said_at_the_start_and_the_end_are_lines_too(tmp_path: Path) -> None:
     tokens = people_of(tmp_path / "tokens")
-    options = ("--log-format", "json", "--confirm", "off", "--host", "0.0.0.0", "--auth-token-file", tokens)  # noqa: S104
+    options = ("--log-format", "json", "--confirm", "off", "--host", "0.0.0.0", "--auth-token-file", tokens)
     with started(*options) as program:
         address_in(program)
         lines = stop(program)
