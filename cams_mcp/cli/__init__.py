@@ -17,16 +17,16 @@ from cams_mcp.redaction import scrub
 
 COMMANDS = {
     "serve": "Serve MCP over stdio or Streamable HTTP (the default).",
-    "demo": "Try everything on the sandbox: no account, no network.",
+    "demo": "Try everything on the sandbox. No account or network needed.",
     "tools": "List the tools and their arguments.",
     "upload": "Upload a file of customers to an audience.",
-    "uploads": "List uploads, and how to go on with those that stopped.",
+    "uploads": "List uploads, and how to resume those that stopped.",
     "call": "Call one tool without an MCP client.",
     "audit": "Show what was asked, approved and sent.",
     "sandbox": "Serve a local CAMS endpoint for tests.",
     "config": "Connect an MCP client: print or write its configuration.",
-    "doctor": "Check everything, and say what to do.",
-    "ram-policy": "Print the least RAM policy for the tools.",
+    "doctor": "Check the setup, and say how to fix it.",
+    "ram-policy": "Print the smallest RAM policy that the tools need.",
 }
 DEFAULT_COMMAND = "serve"
 

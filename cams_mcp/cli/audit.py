@@ -25,15 +25,17 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
     "state_dir",
     "store",
     click.option(
-        "--since", metavar="TIME", help="From 2026-01-31 or 2026-01-31T08:00 (UTC) on, or the last 30m, 12h, 7d."
+        "--since",
+        metavar="TIME",
+        help="Start at this day (2026-01-31) or UTC time (2026-01-31T08:00), or show the last 30m, 12h, 7d.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
 def command(state_dir: Path | None, store: str, since: str | None, as_json: bool) -> None:
     """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
-    It holds ids, counts and digests, no people's addresses. The digest is salted: equal for equal requests on this
-    machine, and of no use elsewhere (with --store, equal on all hosts that share it).
+    It contains IDs, counts and digests, but no people's addresses. Digests are salted: equal requests have equal
+    digests on this machine (with --store, on all hosts that share it), and elsewhere they mean nothing.
     """
     start = _parse(since)
     with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:

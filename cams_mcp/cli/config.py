@@ -23,31 +23,33 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 @click.command("config")
 @click.argument("client", type=click.Choice(list(CLIENTS)))
 @with_options(
-    click.option("--name", default="cams", show_default=True, help="What the server is called in the client."),
+    click.option("--name", default="cams", show_default=True, help="Name of the server in the client."),
     "sandbox",
     "read_only",
     option("region", default=None, help="CAMS region, if it is not the default one."),
-    click.option("--profile", help="A profile of `aliyun configure`, if it is not the current one."),
+    click.option("--profile", help="Profile of `aliyun configure` to use instead of the current one."),
     click.option(
         "--refer-to-key",
         is_flag=True,
-        help="No profile but an access key: VS Code asks for it, other clients take ALIBABA_CLOUD_ACCESS_KEY_ID and "
-        "ALIBABA_CLOUD_ACCESS_KEY_SECRET from the environment they run in.",
+        help="Use an access key instead of a profile. VS Code asks for it; other clients read "
+        "ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET from their environment.",
     ),
-    click.option("--command", "program", help="Program that starts cams-mcp; default is this very one."),
-    click.option("--uvx", is_flag=True, help="Start it with uvx, which fetches it by itself."),
+    click.option("--command", "program", help="Program that starts cams-mcp. The default is this installation."),
+    click.option("--uvx", is_flag=True, help="Start the server with uvx, which downloads it."),
     click.option(
-        "--write", is_flag=True, help="Merge it into the client's file; a copy of the file is kept beside it."
+        "--write", is_flag=True, help="Merge it into the client's file, and keep a backup of the file next to it."
     ),
     click.option(
-        "--path", type=click.Path(path_type=Path, dir_okay=False), help="The client's file, if it is elsewhere."
+        "--path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The client's file, if it is somewhere else.",
     ),
-    click.option("--force", is_flag=True, help="With --write: replace another server of this name."),
+    click.option("--force", is_flag=True, help="With --write: replace another server with this name."),
 )
 def command(client: str, write: bool, path: Path | None, force: bool, **wanted: Any) -> None:
     """Print what connects CLIENT to this server, or merge it into the client's file with --write.
 
-    It holds no secret: cams-mcp looks for the access key where Alibaba Cloud's tools keep it (`aliyun configure`).
+    It contains no secrets: cams-mcp reads the access key from where Alibaba Cloud's tools keep it (`aliyun configure`).
     """
     with errors_shown():
         chosen = CLIENTS[client]

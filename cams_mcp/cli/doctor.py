@@ -23,11 +23,11 @@ COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
 @click.command("doctor", cls=GroupedCommand)
-@with_settings(click.option("--json", "as_json", is_flag=True, help="One JSON list."))
+@with_settings(click.option("--json", "as_json", is_flag=True, help="Print one JSON list."))
 def command(settings: Settings, as_json: bool) -> None:
-    """Check versions, credentials, endpoint, clock, permission, state directory and clients, and say what to do.
+    """Check versions, credentials, endpoint, clock, permission, state directory and clients, and say how to fix them.
 
-    Takes the options that the server is started with. The exit status is 1 if a check failed.
+    Takes the options of the server. The exit status is 1 if a check failed.
     """
     checks = anyio.run(examine, settings, sys.platform, os.environ)
     if as_json:

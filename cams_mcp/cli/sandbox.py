@@ -23,7 +23,8 @@ FAULT_HELP = "\n\n".join(f"{name}: {does}" for name, (_, does) in FAULTS.items()
 
 @click.command(
     "sandbox",
-    help="Serve a local CAMS endpoint on loopback. It checks signatures, keeps state in memory, and fails on request."
+    help="Serve a local CAMS endpoint on loopback. It verifies signatures, keeps its state in memory, and "
+    "fails on request."
     f"\n\nFaults:\n\n{FAULT_HELP}",
 )
 @with_options(

@@ -14,7 +14,7 @@ from cams_mcp.tools.definitions import list_tools
 @click.command("tools")
 @with_options(
     "read_only",
-    click.option("--json", "as_json", is_flag=True, help="The definitions as MCP sends them."),
+    click.option("--json", "as_json", is_flag=True, help="Print the definitions as MCP sends them."),
 )
 def command(read_only: bool, as_json: bool) -> None:
     """List the tools and their arguments."""

@@ -50,16 +50,20 @@ _FILE_ARGUMENTS = ("email_column", "phone_column", "default_region", "suppressio
 @click.option(
     "--on-invalid", type=click.Choice(["skip", "refuse"]), default="skip", help="What to do with invalid rows."
 )
-@click.option("--invalid-rows", type=click.Path(path_type=Path), help="Where to list them; default FILE.invalid.csv.")
-@click.option("--resume", metavar="ID", help="Go on with an upload that stopped; see `cams-mcp uploads`.")
-@click.option("--dry-run", is_flag=True, help="Check the file and send nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask. As --confirm off, it refuses to repeat a list.")
+@click.option(
+    "--invalid-rows",
+    type=click.Path(path_type=Path),
+    help="Where to list them. The default is FILE.invalid.csv.",
+)
+@click.option("--resume", metavar="ID", help="Resume an upload that stopped. `cams-mcp uploads` lists them.")
+@click.option("--dry-run", is_flag=True, help="Check the file without sending anything.")
+@click.option("--yes", is_flag=True, help="Send without asking. Like --confirm off, it rejects a duplicate list.")
 @with_settings()
 def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
     """Upload FILE, a list of customers as CSV, TSV, JSON Lines or XLSX, to a custom audience.
 
-    Exit status: 0 all was sent, 1 refused or failed, 3 not confirmed or held back by a limit, 4 stopped before the end,
-    130 called off.
+    Exit status: 0 everything was sent, 1 rejected or failed, 3 not approved or held back by a limit, 4 stopped before
+    the end, 130 cancelled.
     """
     gc.enable()  # every call leaves a megabyte in cycles
     if yes:

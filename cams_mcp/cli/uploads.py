@@ -24,10 +24,10 @@ WIDTHS = (0, 0, 7, 0, 0, 0, 0)
 @with_options(
     "state_dir",
     "store",
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
 def command(state_dir: Path | None, store: str, as_json: bool) -> None:
-    """List the uploads: what was sent of each, and how to go on with those that stopped."""
+    """List the uploads: what was sent of each, and how to resume those that stopped."""
     with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:
         jobs = opened.journal.jobs()
     for job in jobs:
