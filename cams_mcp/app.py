@@ -90,9 +90,9 @@ def policy_of(settings: Settings) -> Policy:
         ask_seconds=settings.ask_timeout,
         hold_seconds=settings.hold_hours * 3600,
         read_only=settings.read_only,
-        users_per_call=settings.max_users_per_call,
-        users_per_day=settings.max_users_per_day,
-        audiences=audiences_of(settings),
+        per_call=settings.max_users_per_call,
+        per_day=settings.max_users_per_day,
+        targets=audiences_of(settings),
     )
 
 
@@ -138,10 +138,10 @@ def credentials_of(settings: Settings) -> CredentialSource:
 def client_of(settings: Settings) -> CamsClient:
     """A client for CAMS or for the embedded sandbox, within the limits on requests."""
     from cams_mcp.api.client import CamsClient, ClientOptions
-    from cams_mcp.api.throttle import Upstream
+    from cams_mcp.api.throttle import Throttle
 
     options = ClientOptions(users_in=settings.users_in, timeout=settings.timeout, retries=settings.retries)
-    upstream = Upstream(settings.cams_at_once, settings.cams_per_second).turn
+    slot = Throttle(settings.cams_at_once, settings.cams_per_second).slot
     credentials = credentials_of(settings)
     if settings.sandbox:
         from cams_mcp.api.endpoint import Endpoint
@@ -149,8 +149,8 @@ def client_of(settings: Settings) -> CamsClient:
 
         transport = SandboxTransport(Sandbox(faults_of(settings), keep_calls=0))
         here = Endpoint("http", "sandbox.localhost")
-        return CamsClient(here, credentials, options, transport=transport, upstream=upstream)
-    return CamsClient(endpoint_of(settings), credentials, options, upstream=upstream)
+        return CamsClient(here, credentials, options, transport=transport, slot=slot)
+    return CamsClient(endpoint_of(settings), credentials, options, slot=slot)
 
 
 @asynccontextmanager
@@ -165,8 +165,7 @@ async def open_toolbox(settings: Settings) -> AsyncGenerator[Toolbox]:
             from cams_mcp.upload.folders import Folders
 
             uploads = _uploads(settings, Folders.of(settings.upload_dirs).open, client, guard, store)
-        how: dict[str, Any] = {"read_only": settings.read_only, "result_tokens": settings.result_tokens}
-        yield Toolbox(OPERATIONS, client, guard, uploads, **how)
+        yield Toolbox(OPERATIONS, client, guard, uploads, result_tokens=settings.result_tokens)
 
 
 @asynccontextmanager

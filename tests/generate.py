@@ -1,4 +1,4 @@
-"""Write the generated parts: the tool snapshot, tables of the README, variables of server.json, examples of docs.
+"""Write the generated parts: the tool snapshot, tables and examples of README and docs, variables of server.json.
 
 Run: python tests/generate.py. `test_docs.py` fails while a part is not what this writes.
 """
@@ -12,49 +12,34 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from support_examples import approval_example, preview_example
+
 from cams_mcp import __version__
 from cams_mcp.cli.clients import CLIENTS, Client, Server
 from cams_mcp.cli.ram_policy import ram_policy
 from cams_mcp.sandbox import FAULTS
-from cams_mcp.server.resources import errors_reference, reference
+from cams_mcp.server.resources import reference
 from cams_mcp.settings import GROUPS, OPTIONS, Option
-from cams_mcp.tools.definitions import SNAPSHOT, list_tools, render
+from cams_mcp.tools.definitions import SNAPSHOT, load_catalog, render_snapshot
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CHINESE_README = ROOT / "README.zh-CN.md"
 REFERENCE_DOC = ROOT / "docs" / "reference.md"
+APPROVAL_DOC = ROOT / "docs" / "approval.md"
+OPTIONS_DOC = ROOT / "docs" / "options.md"
+SANDBOX_DOC = ROOT / "docs" / "sandbox.md"
 SERVER_JSON = ROOT / "server.json"
 CLIENTS_DOC = ROOT / "docs" / "clients.md"
 DIAGNOSIS_DOC = ROOT / "docs" / "diagnosis.md"
 
-CHINESE = {
-    "Tool": "工具",
-    "What it does": "功能",
-    "Required arguments": "必填参数",
-    "Option": "选项",
-    "Environment variable": "环境变量",
-    "Default": "默认值",
-    "Connection to CAMS": "连接 CAMS",
-    "Writes": "写操作",
-    "State": "状态",
-    "Files and results": "文件与结果",
-    "Transport and HTTP": "传输方式与 HTTP",
-    "Logging": "日志",
-    "Meaning": "含义",
-    "Kind": "类型",
-    "When": "何时出现",
-    "Code of CAMS": "CAMS 错误码",
-    "What to do": "如何处理",
-    "Fault": "故障",
-    "The sandbox": "沙箱的行为",
-}
-"""Titles and headings of tables. The cells are the program's own words, which it says in English."""
+CHINESE = {"Tool": "工具", "What it does": "功能", "Required arguments": "必填参数"}
+"""Headings of tables. The cells are texts of the program, which are English."""
 
 
 def tools_table() -> str:
     rows = []
-    for tool in list_tools(uploads=True):
+    for tool in load_catalog(uploads=True):
         required = [f"`{name}`" for name in tool.input_schema.get("required", [])]
         rows.append((f"`{tool.name}`", _first_sentence(tool.description or ""), ", ".join(required) or "none"))
     return _table(("Tool", "What it does", "Required arguments"), rows)
@@ -69,7 +54,7 @@ def options_tables() -> str:
             if option.group == group:
                 default = f"`{_default(option)}`" if _default(option) else ""
                 rows.append((_names(option), f"`{option.variable}`", default, option.description))
-        tables.append(f"**{title}**\n\n" + _table(("Option", "Environment variable", "Default", "Meaning"), rows))
+        tables.append(f"### {title}\n\n" + _table(("Option", "Environment variable", "Default", "Meaning"), rows))
     return "\n\n".join(tables)
 
 
@@ -100,7 +85,7 @@ def server_json() -> str:
 
 
 def tables() -> dict[str, str]:
-    return {"tools": tools_table(), "options": options_tables(), "errors": errors_reference(), "faults": faults_table()}
+    return {"tools": tools_table(), "approval": approval_example()}
 
 
 def readme() -> str:
@@ -108,8 +93,8 @@ def readme() -> str:
 
 
 def chinese_readme() -> str:
-    """README.zh-CN.md: the same tables under Chinese headings."""
-    return _filled(CHINESE_README, {name: _with_chinese_head(table) for name, table in tables().items()})
+    """README.zh-CN.md: the same parts, tables under Chinese headings."""
+    return _filled(CHINESE_README, {name: _with_chinese_head(part) for name, part in tables().items()})
 
 
 def _with_chinese_head(table: str) -> str:
@@ -117,14 +102,12 @@ def _with_chinese_head(table: str) -> str:
     for number, (line, below) in enumerate(pairwise(lines)):
         if below.startswith("| --- "):
             lines[number] = f"| {' | '.join(CHINESE[cell.strip()] for cell in line.strip('|').split('|'))} |"
-        elif line.startswith("**"):
-            lines[number] = f"**{CHINESE[line.strip('*')]}**"
     return "\n".join(lines)
 
 
 def reference_doc() -> str:
     """docs/reference.md: what an assistant reads as `cams://reference`, of all tools."""
-    return reference([tool.name for tool in list_tools(uploads=True)])
+    return reference([tool.name for tool in load_catalog(uploads=True)])
 
 
 def clients_doc() -> str:
@@ -169,10 +152,13 @@ def _filled(path: Path, parts: dict[str, str]) -> str:
 def generated() -> dict[Path, str]:
     """Every generated file with what it must hold."""
     return {
-        SNAPSHOT: render(),
+        SNAPSHOT: render_snapshot(),
         README: readme(),
         CHINESE_README: chinese_readme(),
         REFERENCE_DOC: reference_doc(),
+        APPROVAL_DOC: _filled(APPROVAL_DOC, {"preview": preview_example()}),
+        OPTIONS_DOC: _filled(OPTIONS_DOC, {"options": options_tables()}),
+        SANDBOX_DOC: _filled(SANDBOX_DOC, {"faults": faults_table()}),
         SERVER_JSON: server_json(),
         CLIENTS_DOC: clients_doc(),
         DIAGNOSIS_DOC: diagnosis_doc(),
@@ -231,5 +217,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
+    # First: the other parts are made from it.
+    SNAPSHOT.write_text(render_snapshot(), encoding="utf-8")
     for path, text in generated().items():
         path.write_text(text, encoding="utf-8")

@@ -104,11 +104,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "if policy.audiences and write.audience not in policy.audiences:",
         "if False:",
     ),
-    "any number in a call": ("guard/guard.py", "write.users > policy.users_per_call", "False"),
+    "any number in a call": ("guard/limits.py", "write.users > policy.per_call", "False"),
     "one user more in a call": (
         "guard/guard.py",
-        "write.users > policy.users_per_call",
-        "write.users > policy.users_per_call + 1",
+        "write.users > policy.per_call",
+        "write.users > policy.per_call + 1",
     ),
     "the day's limit only after asking": (
         "guard/guard.py",
@@ -255,8 +255,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "return identifier",
     ),
     "nothing tells a waiting client": ("server/caller.py", "group.start_soon(progress.report_waiting)", "pass"),
-    "read-only hides the tool only": ("tools/toolbox.py", "if not (read_only and operation.writes):", "if True:"),
-    "read-only hides the tool only, under the guard": ("guard/guard.py", "if policy.read_only:", "if False:"),
+    "read-only hides the tool only": ("guard/limits.py", "if policy.read_only:", "if False:"),
     "a defect while sending hides that it was sent": (
         "guard/guard.py",
         "raise AmbiguousWrite(",

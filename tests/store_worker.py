@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.store import Store, Write, open_store
+
+assert ADD_CUSTOM_AUDIENCE_USER.effect is not None
+EFFECT = ADD_CUSTOM_AUDIENCE_USER.effect
 
 
 def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019000000", users: int = 1) -> Write:
@@ -17,6 +21,7 @@ def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019
         list_digest=list_digest,
         audience=audience,
         target={"custom_audience_id": audience},
+        effect=EFFECT,
         counts={"users": users, "emails": users, "phones": 0, "duplicates": 0},
     )
 

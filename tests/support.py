@@ -19,11 +19,13 @@ from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.confirmation import ConfirmMode
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.sandbox import SANDBOX_KEY, Call, Sandbox, SandboxTransport
-from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.sandbox import SANDBOX_KEY, ExecutedCall, Sandbox, SandboxTransport
+from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
+from cams_mcp.tools.definitions import Catalog
 from cams_mcp.tools.schemas import make_tool
 from cams_mcp.tools.toolbox import Toolbox
 
@@ -36,14 +38,17 @@ PAGE = {"cust_space_id": MESSENGER_SPACE, "page_id": MESSENGER_PAGE}
 AUDIENCE = "6000019000000"
 TARGET = PAGE | {"ad_account_id": AD_ACCOUNT, "custom_audience_id": AUDIENCE}
 
+
+def is_needed(operation: AnyOperation, argument: str) -> bool:
+    """Whether a call cannot do without an argument of an example. Writes are about what they write."""
+    return operation.writes or operation.request.model_fields[argument].is_required()
+
+
 VALID_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "list_instance": {},
-    "list_custom_audience": PAGE,
-    "list_message_campaign": PAGE,
-    "list_chat_group": {"cust_space_id": WHATSAPP_SPACE, "business_number": WHATSAPP_NUMBER},
-    "add_custom_audience_user": TARGET | {"users": [{"email": "someone@example.com"}]},
+    operation.name: {name: value for name, value in operation.example.items() if is_needed(operation, name)}
+    for operation in OPERATIONS
 }
-"""The least arguments each tool accepts, over the sandbox's data."""
+"""Arguments that each tool accepts over the sandbox's data, without filters."""
 
 
 def people(number: int, start: int = 0) -> list[dict[str, str]]:
@@ -84,9 +89,9 @@ async def mcp_server(
     """A server over `sandbox`. `collaborators` go to the client of CAMS."""
     async with client_of(sandbox, **collaborators) as service:
         guard = Guard(service, store or Store(None), policy or Policy(confirm=confirm))
-        toolbox = Toolbox(OPERATIONS, service, guard, read_only=read_only)
-        definitions = [make_tool(operation) for operation in OPERATIONS if not (read_only and operation.writes)]
-        yield create_server(definitions, toolbox)
+        toolbox = Toolbox(OPERATIONS, service, guard)
+        offered = [operation for operation in OPERATIONS if not (read_only and operation.writes)]
+        yield create_server(Catalog(map(make_tool, offered)), toolbox)
 
 
 @asynccontextmanager
@@ -108,7 +113,7 @@ async def mcp_client(
         yield connected
 
 
-def writes_that_arrived(sandbox: Sandbox) -> list[Call]:
+def writes_that_arrived(sandbox: Sandbox) -> list[ExecutedCall]:
     """The writes that the sandbox executed, by its own record."""
     return [call for call in sandbox.calls if call.action == "AddCustomAudienceUser"]
 

@@ -27,9 +27,10 @@ from cams_mcp.http import Draining, Health, http_app
 from cams_mcp.http.auth import current_access
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.server.server import create_server, tools_that_write
+from cams_mcp.server.server import create_server
 from cams_mcp.settings import HttpSettings
 from cams_mcp.store import Store
+from cams_mcp.tools.definitions import Catalog
 from cams_mcp.tools.result import Tools
 from cams_mcp.tools.schemas import make_tool
 from cams_mcp.tools.toolbox import Toolbox
@@ -149,11 +150,10 @@ async def http_server(
     """The URL of a server over `sandbox` that asks for what `verifier` takes."""
     async with client_of(sandbox) as service:
         toolbox = around(Toolbox(OPERATIONS, service, Guard(service, store or Store(None))))
-        definitions = [make_tool(operation) for operation in OPERATIONS]
-        writing = tools_that_write(definitions)
-        server = create_server(definitions, Draining(toolbox, writing), *([current_access] if verifier else []))
+        catalog = Catalog(map(make_tool, OPERATIONS))
+        server = create_server(catalog, Draining(toolbox, catalog.writing), *([current_access] if verifier else []))
         http = HttpSettings(**settings)
-        app = http_app(server, http, verifier=verifier, writing=writing, health=health, resource_url=resource_url)
+        app = http_app(server, http, verifier=verifier, catalog=catalog, health=health, resource_url=resource_url)
         with serving(app) as base:
             yield f"{base}/mcp"
 

@@ -16,6 +16,7 @@ from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
+from cams_mcp.tools.definitions import Catalog
 from cams_mcp.tools.schemas import make_tool
 from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.service import FILE_TOOLS
@@ -41,8 +42,8 @@ async def client_over(
         toolbox: more arguments of `Toolbox`.
     """
     async with client_of(sandbox, **(service or {})) as cams:
-        tools = Toolbox(OPERATIONS, cams, Guard(cams, Store(None), Policy()), read_only=read_only, **toolbox)
+        tools = Toolbox(OPERATIONS, cams, Guard(cams, Store(None), Policy()), **toolbox)
         listed = [tool for tool in OPERATIONS if not (read_only and tool.writes)]
-        definitions = [make_tool(tool) for tool in [*listed, *(FILE_TOOLS if uploads else ())]]
-        async with Client(create_server(definitions, tools, access), mode=mode) as client:
+        catalog = Catalog(make_tool(tool) for tool in [*listed, *(FILE_TOOLS if uploads else ())])
+        async with Client(create_server(catalog, tools, access), mode=mode) as client:
             yield client

@@ -21,7 +21,7 @@ from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
@@ -127,7 +127,7 @@ async def upload_client(
         guard = Guard(service, store, policy or Policy(confirm=confirm))
         limits = Limits(users=users, encoded_bytes=encoded_bytes)
         uploads = Uploads(Folders.of([folder]).open, service, guard, store.journal, limits, sleep=sleep)
-        toolbox = Toolbox(OPERATIONS, service, guard, uploads, read_only=read_only)
-        server = create_server(list_tools(read_only=read_only, uploads=True), toolbox, lambda: access)
+        toolbox = Toolbox(OPERATIONS, service, guard, uploads)
+        server = create_server(load_catalog(read_only=read_only, uploads=True), toolbox, lambda: access)
         async with Client(server, mode=mode, **client) as connected:
             yield connected

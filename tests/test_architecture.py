@@ -23,6 +23,7 @@ GROUND = {
     "hosts",
     "logs",
     "models",
+    "operation",
     "redaction",
     "threads",
 }

@@ -25,7 +25,7 @@ from cams_mcp import __version__
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Sandbox, sandbox_app
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 KEY = ["--access-key-id", SANDBOX_KEY.id, "--access-key-secret", SANDBOX_KEY.secret]
 WRITE = json.dumps(TARGET | {"users": people(120)})
@@ -76,14 +76,14 @@ def failed_cleanly(result: Result | subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--endpoint", "http://cams.example.com", "uses plain http for another machine"),
-        ("--endpoint", "https://example.com/path", "is not a host or URL"),
-        ("--endpoint", "ftp://example.com", "is not a host or URL"),
-        ("--endpoint", "a b", "is not a host or URL"),
-        ("--region", "Singapore", "is not a region ID"),
+        ("--endpoint", "http://cams.example.com", "uses plain http to another machine"),
+        ("--endpoint", "https://example.com/path", "is not a valid host or URL"),
+        ("--endpoint", "ftp://example.com", "is not a valid host or URL"),
+        ("--endpoint", "a b", "is not a valid host or URL"),
+        ("--region", "Singapore", "is not a valid region id"),
         ("--fault", "throttle", "requires --sandbox"),
-        ("--access-key-id", "some-id", "needs both its ID and its secret"),
-        ("--access-key-secret", "some-secret", "needs both its ID and its secret"),
+        ("--access-key-id", "some-id", "needs both its id and its secret"),
+        ("--access-key-secret", "some-secret", "needs both its id and its secret"),
         ("--users-in", "header", "'header' is not one of"),
         ("--timeout", "0", "0.1<=x<=600"),
         ("--retries", "-1", "0<=x<=10"),
@@ -257,7 +257,7 @@ def test_tools_prints_every_tool_and_argument(invoke: Invoke) -> None:
     result = invoke("tools")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    for tool in list_tools():
+    for tool in load_catalog():
         assert tool.name in result.stdout
         for argument in tool.input_schema["properties"]:
             assert argument in result.stdout
@@ -269,7 +269,7 @@ def test_tools_prints_every_tool_and_argument(invoke: Invoke) -> None:
 def test_tools_as_json_is_the_catalog(invoke: Invoke) -> None:
     result = invoke("tools", "--json")
 
-    catalog = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in list_tools()]
+    catalog = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in load_catalog()]
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == catalog
     assert [tool["name"] for tool in catalog] == [operation.name for operation in OPERATIONS]

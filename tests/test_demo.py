@@ -11,18 +11,23 @@ from support_cli import SECONDS, environment, run
 
 from cams_mcp.operations import OPERATIONS
 
+IMPORTS = """
+from cams_mcp.cli import demo
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER as write, LIST_CUSTOM_AUDIENCE as first_list
+"""
+
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("demo.PEOPLE = demo.PEOPLE[:50]", "The demo did not go as it should."),
-        ("demo.PAGE['cust_space_id'] = 'cams-none'", "Authentication.NoAuth"),
-        ("demo.AD_ACCOUNT = '1'", "The demo did not go as it should."),
+        ("write.example['users'][50:] = []", "The demo failed"),
+        ("first_list.example['cust_space_id'] = 'cams-none'", "Authentication.NoAuth"),
+        ("write.example['ad_account_id'] = '1'", "The demo failed"),
     ],
     ids=["a write without effect", "a list that fails", "a write that fails"],
 )
 def test_a_demo_that_goes_wrong_says_so_and_fails(tmp_path: Path, change: str, says: str) -> None:
-    program = f"from cams_mcp.cli import demo\n{change}\ndemo.command()"
+    program = f"{IMPORTS}\n{change}\ndemo.command()"
     result = subprocess.run(
         [sys.executable, "-c", program],
         env=environment(tmp_path),
@@ -35,7 +40,7 @@ def test_a_demo_that_goes_wrong_says_so_and_fails(tmp_path: Path, change: str, s
     assert result.returncode == 1
     assert says in result.stderr
     assert "Traceback" not in result.stderr
-    assert "All as it should be." not in result.stdout
+    assert "All checks passed." not in result.stdout
 
 
 def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(tmp_path: Path) -> None:
@@ -51,7 +56,7 @@ def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(tmp_path: Pa
     assert shown.index("The person declines.") < shown.index("Nothing was sent: the user declined.")
     assert shown.index("The person confirms.") < shown.index('"status":"sent"')
     assert "before 0, after the declined write 0, after the confirmed write 150" in shown
-    assert shown.endswith("All as it should be.\n")
+    assert shown.endswith("All checks passed.\n")
     assert "Traceback" not in result.stderr
 
 

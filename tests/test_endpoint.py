@@ -22,10 +22,10 @@ from cams_mcp.settings import Settings
     ],
 )
 def test_plain_http_to_another_machine_is_refused_with_the_reason(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="plain http for another machine") as caught:
+    with pytest.raises(ConfigurationError, match="plain http to another machine") as caught:
         Endpoint.parse(text)
 
-    assert "people's addresses" in str(caught.value)
+    assert "personal data" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from cams_mcp.errors import ConfigurationError, InvalidArguments
 from cams_mcp.fields import LONGEST_ID, LONGEST_TEXT, MOST
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
-from cams_mcp.models import AnyTool
+from cams_mcp.operation import AnyTool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
@@ -183,7 +183,7 @@ def test_an_id_has_one_spelling_however_it_was_copied(tool: str, name: str, arou
 def test_what_only_looks_like_an_id_is_refused(tool: str, name: str, wrong: str) -> None:
     (problem,) = problems(TOOLS[tool], VALID[tool] | {name: wrong})
 
-    assert problem.startswith(f"{name}: must be an id of at most 256 ASCII letters")
+    assert problem.startswith(f"{name}: must be an id of at most 256 ASCII characters")
 
 
 @EACH_ID
@@ -278,7 +278,7 @@ def test_any_arguments_are_accepted_whole_or_refused_with_words(
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_white_space_around_an_id_gets_around_no_limit(sandbox: Sandbox, mode: str) -> None:
-    policy = Policy(confirm="off", users_per_day=150)
+    policy = Policy(confirm="off", per_day=150)
     async with mcp_client(sandbox, mode=mode, policy=policy) as client:
         first = await client.call_tool(WRITE, TARGET | {"users": people(100)})
         spelled = {"custom_audience_id": f" {AUDIENCE}\n"}

@@ -73,7 +73,7 @@ from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
 from cams_mcp.server.prompts import PROMPTS
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
@@ -87,7 +87,7 @@ FILE_ARGUMENTS: dict[str, dict[str, Any]] = {
     "upload_audience_file": TARGET | {"path": FILE},
 }
 ARGUMENTS = VALID_ARGUMENTS | FILE_ARGUMENTS
-TOOLS = {tool.name: tool for tool in list_tools(uploads=True)}
+TOOLS = {tool.name: tool for tool in load_catalog(uploads=True)}
 ACTIONS = {operation.name: operation.action for operation in OPERATIONS}
 READS = [operation.name for operation in OPERATIONS if not operation.writes]
 WRITES = [operation.name for operation in OPERATIONS if operation.writes]

@@ -16,7 +16,7 @@ from support_http import ALICE, SERVE, bearer, frame, people_of, post
 from support_process import Program
 
 from cams_mcp.cli import cli
-from cams_mcp.logs import Lines, announce, request_id, set_up_logging
+from cams_mcp.logs import LineFormatter, announce, request_id, set_up_logging
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 SECRET = "jane.doe@private.example.com"
@@ -159,7 +159,7 @@ def test_what_is_said_at_the_start_and_the_end_are_lines_too(tmp_path: Path) -> 
 
 def line_of(form: Any, log: str, message: str, *arguments: object, error: BaseException | None = None) -> str:
     exc_info = (type(error), error, error.__traceback__) if error else None
-    return Lines(form).format(logging.LogRecord(log, logging.WARNING, "", 0, message, arguments, exc_info))
+    return LineFormatter(form).format(logging.LogRecord(log, logging.WARNING, "", 0, message, arguments, exc_info))
 
 
 def failed() -> BaseException:
@@ -187,7 +187,7 @@ def test_of_libraries_only_warnings_are_logged(library: str, level: str, capsys:
         root.setLevel(former)
 
     said = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
-    assert [line for line in said if "the log shows" not in line] == ["30 in a chunk", "ours", "started"]
+    assert [line for line in said if "showing debug messages" not in line] == ["30 in a chunk", "ours", "started"]
 
 
 def test_at_debug_no_line_repeats_a_question_or_the_names_in_an_answer() -> None:

@@ -78,7 +78,7 @@ def test_a_file_whose_name_is_no_text_can_be_uploaded(tmp_path: Path, more: list
     assert result.returncode == (3 if not more else 0), result.stderr
     assert "Traceback" not in result.stderr
     if not more:
-        assert 'From the file "\ufffd people.csv" with 1 rows' in result.stderr
+        assert 'The file "\ufffd people.csv" has 1 rows' in result.stderr
 
 
 def test_nothing_on_record_can_break_the_lines_of_uploads(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from support_cli import environment
 from support_packages import build_mcpb, connect_and_list
 
 import cams_mcp
-from cams_mcp.tools.definitions import SNAPSHOT, list_tools
+from cams_mcp.tools.definitions import SNAPSHOT, load_catalog
 
 SERVER = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
 VARIABLES = {variable["name"]: variable for variable in SERVER["packages"][0]["environmentVariables"]}
@@ -78,7 +78,7 @@ def test_the_wheel_runs_in_a_fresh_environment(installed: Path, tmp_path: Path) 
 
     assert checked(installed, "--version", **elsewhere).split()[-1] == cams_mcp.__version__
     listed = json.loads(checked(installed, "tools", "--json", **elsewhere))
-    assert [tool["name"] for tool in listed] == [tool.name for tool in list_tools()]
+    assert [tool["name"] for tool in listed] == [tool.name for tool in load_catalog()]
     assert "list_instance (reads)" in checked(installed, "tools", **elsewhere)
     called = json.loads(checked(installed, "call", "list_instance", "--sandbox", **elsewhere))
     assert called["success"] is True
@@ -148,7 +148,7 @@ def test_the_bundle_starts_with_what_was_left_empty_left_out(bundle: Path, tmp_p
     found = connect_and_list([sys.executable, "main.py"], folder, environment(home, given))
 
     assert found["version"] == cams_mcp.__version__
-    assert found["tools"] == [tool.name for tool in list_tools(read_only=read_only)]
+    assert found["tools"] == [tool.name for tool in load_catalog(read_only=read_only)]
 
 
 def test_what_the_registry_shows_is_short_enough() -> None:

@@ -136,7 +136,7 @@ def test_an_approval_comes_by_the_channel_it_was_issued_for(store: BaseStore, is
 def test_an_approval_is_for_exactly_what_was_shown(store: BaseStore) -> None:
     token = store.issue(a_write("shown"), "token", 600)
 
-    with pytest.raises(NotConfirmed, match="not what was confirmed"):
+    with pytest.raises(NotConfirmed, match="for a different call"):
         store.begin(a_write("changed"), "token", token)
 
 
@@ -381,7 +381,7 @@ BROKEN = [below_a_file, a_directory_in_place_of_the_file, not_a_database, foreig
 def test_a_store_that_cannot_be_kept_says_what_to_do(tmp_path: Path, broken: Callable[[Path], Path]) -> None:
     with closing(Store(broken(tmp_path))) as store:
         for _ in range(2):
-            with pytest.raises(StoreError, match=r"no write goes out without it.*--state-dir"):
+            with pytest.raises(StoreError, match=r"sends no writes without it.*--state-dir"):
                 store.issue(a_write(), "token", 600)
 
 
@@ -399,7 +399,7 @@ async def test_without_a_record_the_write_is_refused_and_reads_go_on(
     store.close()
 
     assert refused.is_error
-    assert "no write goes out without it" in text_of(refused)
+    assert "sends no writes without it" in text_of(refused)
     assert "--state-dir" in text_of(refused)
     assert not read.is_error
     assert "AddCustomAudienceUser" not in [call.action for call in sandbox.calls]
@@ -468,7 +468,7 @@ def test_the_day_counts_what_may_have_arrived(store: BaseStore, outcome: str | N
         store.finish(number, write, "off", outcome, None, None)
 
     if counts:
-        with pytest.raises(NotConfirmed, match=r"at most 100 users a day.*60 went"):
+        with pytest.raises(NotConfirmed, match=r"at most 100 users per day.*60 were sent"):
             store.check_limit(write, 100)
         with pytest.raises(NotConfirmed):
             store.begin(write, "off", None, users_per_day=100)

@@ -64,8 +64,8 @@ async def test_without_redis_writes_are_refused_and_reads_go_on(confirm: str, mo
         read = await client.call_tool("list_instance", {})
 
     assert refused.is_error
-    assert "no write goes out without it" in text_of(refused)
-    assert "Check that the Redis of --store answers at 127.0.0.1:1." in text_of(refused)
+    assert "sends no writes without it" in text_of(refused)
+    assert "Check that the Redis of --store is reachable at 127.0.0.1:1." in text_of(refused)
     assert not read.is_error
     assert "AddCustomAudienceUser" not in [call.action for call in sandbox.calls]
 
@@ -537,7 +537,7 @@ def test_whoever_took_a_job_over_has_it_alone(any_store: BaseStore) -> None:
     job, first = journal.start("/data/people.csv", {}, "binding", 30, 7)
     second = journal.take(job, (0, 0), 8, approved=True)
 
-    with pytest.raises(NotConfirmed, match="took this upload over"):
+    with pytest.raises(NotConfirmed, match="took over this upload"):
         journal.before(job, first, 0, 10)
     journal.end(job, first, "stopped", "not mine any more")
     journal.before(job, second, 0, 10)

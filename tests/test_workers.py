@@ -141,7 +141,11 @@ def test_a_worker_that_dies_is_told_in_the_log_and_replaced(workers: Workers) ->
         ((), {}, "--workers requires a store that all workers share"),
         (("--legacy-sessions", "on"), {}, "requires a single worker"),
         (("--state-dir", "{here}", "--cams-at-once", "1"), {}, "--cams-at-once must be at least the number of workers"),
-        (("--state-dir", "{here}"), {"OTEL_TRACES_EXPORTER": "nonsense"}, "OTEL_TRACES_EXPORTER names an exporter"),
+        (
+            ("--state-dir", "{here}"),
+            {"OTEL_TRACES_EXPORTER": "nonsense"},
+            "OTEL_TRACES_EXPORTER names an unsupported exporter",
+        ),
         (("--state-dir", "{here}", "--auth-token-file", "{here}/none"), {}, "token file"),
     ],
 )

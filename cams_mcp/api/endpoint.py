@@ -1,4 +1,4 @@
-"""Where CAMS answers: the endpoint from the settings, checked."""
+"""Parse and validate the CAMS endpoint from the settings."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ class Endpoint:
         """The public endpoint of a region, e.g. ap-southeast-1.
 
         Raises:
-            ConfigurationError: not the form of a region.
+            ConfigurationError: `region` is not formatted like a region id.
         """
         if not _REGION.fullmatch(region):
             raise ConfigurationError(
-                "--region (CAMS_MCP_REGION) is not a region ID.", hint="Use a region like ap-southeast-1."
+                "--region (CAMS_MCP_REGION) is not a valid region id.", hint="Use an id like ap-southeast-1."
             )
         return cls("https", f"cams.{region}.aliyuncs.com")
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
-        """A host, host:port, or URL. Plain http is for loopback only: requests carry people's addresses.
+        """Parse a host, host:port, or URL. Plain http is allowed for loopback only: requests contain personal data.
 
         Raises:
             ConfigurationError: not a host or URL, or plain http to another machine.
         """
-        wrong = ConfigurationError(
-            "--endpoint (CAMS_MCP_ENDPOINT) is not a host or URL.",
+        invalid = ConfigurationError(
+            "--endpoint (CAMS_MCP_ENDPOINT) is not a valid host or URL.",
             hint="Use a host like cams.ap-southeast-1.aliyuncs.com, or https://host[:port] without a path.",
         )
         try:
             parts = urlsplit(text if "://" in text else f"https://{text}")
             port = parts.port
         except ValueError:
-            raise wrong from None
+            raise invalid from None
         host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc
         surplus = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
         if parts.scheme not in ("http", "https") or surplus or not _HOST.fullmatch(host):
-            raise wrong
+            raise invalid
         if parts.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
-                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http for another machine.",
-                hint="Requests carry people's addresses: use https, or http for 127.0.0.1 and localhost only.",
+                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http to another machine.",
+                hint="Requests contain personal data. Use https; http is allowed for 127.0.0.1 and localhost only.",
             )
         return cls(parts.scheme, parts.netloc)

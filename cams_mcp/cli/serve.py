@@ -17,7 +17,7 @@ from cams_mcp.hosts import is_loopback
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import HttpSettings, Settings, options_of
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("serve", cls=GroupedCommand)
@@ -68,5 +68,5 @@ async def _serve_stdio(settings: Settings) -> None:
     from cams_mcp.server.stdio import serve_stdio
 
     async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
-        definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-        await serve_stdio(create_server(definitions, toolbox))
+        catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+        await serve_stdio(create_server(catalog, toolbox))

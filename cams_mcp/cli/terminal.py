@@ -14,7 +14,7 @@ import anyio
 import click
 
 from cams_mcp import __version__
-from cams_mcp.confirmation import Caller, Reply
+from cams_mcp.confirmation import Caller, Question, Reply
 
 NOT_CONFIRMED = 3
 """Exit status: nothing was sent yet."""
@@ -45,9 +45,9 @@ def terminal_caller(
         before, after: called before the question and after its answer, to clear the screen for it.
     """
 
-    async def ask(text: str) -> Reply:
+    async def ask(question: Question) -> Reply:
         before()
-        click.echo(text, err=True)
+        click.echo(question.text, err=True)
         yes = await _ask_yes_or_no()
         if yes is None:
             return Reply("cancel")

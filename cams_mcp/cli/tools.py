@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cams_mcp.cli.options import with_options
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("tools")
@@ -18,7 +18,7 @@ from cams_mcp.tools.definitions import list_tools
 )
 def command(read_only: bool, as_json: bool) -> None:
     """List the tools and their arguments."""
-    tools = list_tools(read_only=read_only)
+    tools = load_catalog(read_only=read_only)
     if as_json:
         dumped = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
         click.echo(json.dumps(dumped, indent=2, ensure_ascii=False))

@@ -21,7 +21,7 @@ from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
 from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Caller, Preview
 from cams_mcp.errors import NotConfirmed
-from cams_mcp.models import Response
+from cams_mcp.models import Result
 from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 from cams_mcp.tools.arguments import parse_arguments
@@ -89,13 +89,13 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
     raise SystemExit(_show(outcome))
 
 
-def _show(outcome: Response | Preview) -> int:
+def _show(outcome: Result | Preview) -> int:
     """Print a result; returns the exit status."""
     if isinstance(outcome, Preview):
         click.echo(f"{outcome.text}\nNothing was sent: there is no terminal to ask on. ", nl=False, err=True)
         click.echo("Use --yes in unattended pipelines.", err=True)
         return NOT_CONFIRMED
-    for name, value in outcome.result().items():
+    for name, value in outcome.to_content().items():
         click.echo(f"{name:24} {printable(str(value), LONGEST_VALUE)}")
     if isinstance(outcome, UploadAudienceFileResponse) and outcome.state != "done":
         return STOPPED if outcome.sent or outcome.may_have_been_sent else 1
@@ -149,7 +149,7 @@ def _open(path: str) -> tuple[Path, BinaryIO]:
 
 async def _run(
     settings: Settings, arguments: dict[str, Any], dry_run: bool, progress: Progress, invalid: _InvalidRows
-) -> Response | Preview:
+) -> Result | Preview:
     task = progress.add_task("Checking", total=None)
 
     async def report(done: float, total: float, message: str) -> None:
@@ -162,10 +162,10 @@ async def _run(
         return outcome
 
 
-async def _call(uploads: Uploads, arguments: dict[str, Any], caller: Caller, *, dry_run: bool) -> Response | Preview:
+async def _call(uploads: Uploads, arguments: dict[str, Any], caller: Caller, *, dry_run: bool) -> Result | Preview:
     if dry_run:
         return await uploads.check(parse_arguments(CHECK_AUDIENCE_FILE, arguments), caller)
     outcome = await uploads.upload(parse_arguments(UPLOAD_AUDIENCE_FILE, arguments), caller)
-    if not isinstance(outcome, Response | Preview):
+    if not isinstance(outcome, Result | Preview):
         raise Failure("The terminal cannot answer this question.")
     return outcome

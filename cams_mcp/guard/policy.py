@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.models import Operation, RequestT, ResponseT
+from cams_mcp.operation import Operation, RequestT, ResponseT
 from cams_mcp.settings import Settings
 
 
@@ -30,9 +30,9 @@ class Policy:
     ask_seconds: float = Settings.ask_timeout
     hold_seconds: float = Settings.hold_hours * 3600
     read_only: bool = False
-    users_per_call: int | None = None
-    users_per_day: int | None = None
-    audiences: frozenset[str] = frozenset()
+    per_call: int | None = None
+    per_day: int | None = None
+    targets: frozenset[str] = frozenset()
 
 
 class Service(Protocol):

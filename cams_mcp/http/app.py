@@ -23,6 +23,7 @@ from cams_mcp.http.middleware import REQUEST_ID_HEADER, KnownHosts, RequestIds
 from cams_mcp.http.scopes import RequireScopes, RequireToken
 from cams_mcp.logs import quiet_sdk
 from cams_mcp.settings import MCP_PATH, HttpSettings
+from cams_mcp.tools.definitions import Catalog
 
 _URL = TypeAdapter(AnyHttpUrl)
 
@@ -32,7 +33,7 @@ def http_app(
     settings: HttpSettings | None = None,
     *,
     verifier: TokenVerifier | None = None,
-    writing: frozenset[str] = frozenset(),
+    catalog: Catalog,
     health: Health | None = None,
     resource_url: str = f"http://127.0.0.1{MCP_PATH}",
     sessions: bool = True,
@@ -43,7 +44,7 @@ def http_app(
         server: answers what is let in.
         settings: hosts, origins, limits.
         verifier: checks bearer tokens; without it nobody is asked for one.
-        writing: the names of the tools that need the scope to write.
+        catalog: decides which scope a tool needs.
         health: answers whether the server is well.
         resource_url: the endpoint's own URL, as clients know it.
         sessions: whether clients of the legacy era get one. It lives in this process only.
@@ -86,7 +87,7 @@ def http_app(
         app.user_middleware.append(read)
     else:
         token = Middleware(RequireToken, metadata_url=metadata_url)
-        scopes = Middleware(RequireScopes, writing=writing, metadata_url=metadata_url)
+        scopes = Middleware(RequireScopes, catalog=catalog, metadata_url=metadata_url)
         app.user_middleware += [token, read, scopes]
     if settings.allowed_origins:
         app.add_middleware(

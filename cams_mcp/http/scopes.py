@@ -18,6 +18,7 @@ from cams_mcp.http.auth import access_of
 from cams_mcp.http.messages import ASKED, Asked
 from cams_mcp.server.server import OPEN_METHODS
 from cams_mcp.settings import MCP_PATH
+from cams_mcp.tools.definitions import Catalog
 
 
 class RequireToken:
@@ -50,19 +51,19 @@ class RequireScopes:
     """Lets messages through that their bearer token allows. Stands after `RequireToken` and `ReadMessages`.
 
     Args:
-        writing: the names of the tools that write.
+        catalog: decides which scope a tool needs.
         metadata_url: where the protected resource metadata is, if it is anywhere.
     """
 
-    def __init__(self, app: ASGIApp, *, writing: frozenset[str], metadata_url: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, catalog: Catalog, metadata_url: str | None) -> None:
         self._app = app
-        self._writing = writing
+        self._catalog = catalog
         self._metadata_url = metadata_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = scope.get(ASKED)
         if isinstance(asked, Asked):
-            missing = _missing(asked, access_of(scope["user"].access_token), self._writing)
+            missing = _missing(asked, access_of(scope["user"].access_token), self._catalog)
             if missing is not None:
                 needed = (READ_SCOPE, WRITE_SCOPE) if missing == WRITE_SCOPE else (READ_SCOPE,)
                 text = f"this needs the scope {missing}, which the access token does not have. Nothing was sent."
@@ -91,11 +92,8 @@ def _refusal(
     return JSONResponse(content, status_code=status, headers={"www-authenticate": challenge})
 
 
-def _missing(asked: Asked, access: Access, writing: frozenset[str]) -> str | None:
+def _missing(asked: Asked, access: Access, catalog: Catalog) -> str | None:
     """The scope that is missing for what is asked."""
     if asked.method in OPEN_METHODS:
         return None
-    if not access.may_read:
-        return READ_SCOPE
-    writes = asked.method == "tools/call" and isinstance(asked.name, str) and asked.name in writing
-    return WRITE_SCOPE if writes and not access.may_write else None
+    return catalog.missing_scope(asked.name if asked.method == "tools/call" else None, access)

@@ -21,11 +21,11 @@ from cams_mcp.http.shutdown import Draining
 from cams_mcp.http.sockets import bind, serve_http
 from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
-from cams_mcp.server.server import create_server, tools_that_write
+from cams_mcp.server.server import create_server
 from cams_mcp.settings import HttpSettings, Settings
 from cams_mcp.store import SQLITE
 from cams_mcp.threads import in_thread
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
 
 HIDDEN = "The server only answers requests to loopback. Add other host names with --allowed-host."
@@ -45,11 +45,10 @@ async def run_http(
     verifier = _verifier(http)
     if is_hidden(http) and listener is None:
         announce(HIDDEN, log_format)
-    definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-    writing = tools_that_write(definitions)
+    catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
     store = store_of(settings)
     checks: dict[str, Check] = {"credentials": credentials_of(settings)}
-    if writing:
+    if catalog.writing:
         checks["store"] = partial(in_thread, partial(store.digest, "ready"))
     if isinstance(verifier, JwtVerifier):
         checks["keys"] = verifier.check
@@ -59,15 +58,15 @@ async def run_http(
             if verifier is not None:
                 # Without authentication all callers are one, and there is nothing to share out.
                 tools = LimitedTools(toolbox, at_once=http.calls_at_once, per_minute=http.calls_per_minute)
-            work = Draining(tools, writing)
+            work = Draining(tools, catalog.writing)
             ready = listener is None
             listener = listener or bind(http.host, http.port)
             url = url_on(http, listener.getsockname()[1])
             app = http_app(
-                create_server(definitions, work, current_access if verifier else lambda: LOCAL),
+                create_server(catalog, work, current_access if verifier else lambda: LOCAL),
                 http,
                 verifier=verifier,
-                writing=writing,
+                catalog=catalog,
                 health=Health(checks, is_stopping=lambda: work.is_stopping),
                 resource_url=http.public_url or url,
                 sessions=_keeps_sessions(settings, http),

@@ -12,7 +12,7 @@ from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.errors import NotNow
 from cams_mcp.tools.result import ToolResult, Tools
 
-Ask = Callable[[str], Awaitable[Reply]]
+Ask = Callable[[Question], Awaitable[Reply]]
 
 
 class Draining:
@@ -73,19 +73,19 @@ class Draining:
                 self._running.discard(scope)
         raise NotNow(
             "This server stopped before the call had ended.",
-            hint="If it was a write it may have been applied: compare the audience's token_total before you repeat it."
+            hint="The write may have been applied. Check before you repeat it; `cams-mcp audit` lists it."
             if name in self._writing
             else "Call again in half a minute.",
         )
 
     def _until_stopped(self, ask: Ask) -> Ask:
-        async def asking(text: str) -> Reply:
+        async def asking(question: Question) -> Reply:
             if self._stopping:
                 raise _stopping()
             with anyio.CancelScope() as scope:
                 self._asking.add(scope)
                 try:
-                    return await ask(text)
+                    return await ask(question)
                 finally:
                     self._asking.discard(scope)
             raise _stopping()

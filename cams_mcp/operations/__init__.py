@@ -1,6 +1,6 @@
 """The operations of CAMS that cams-mcp offers. To add one: one file beside this, one line here."""
 
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.list_chat_group import LIST_CHAT_GROUP
 from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE

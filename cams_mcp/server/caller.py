@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from cams_mcp.confirmation import CONFIRM_SCHEMA, Answered, Caller, Reply
+from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.redaction import printable, readable, scrub
 
 QUESTION = "confirm"
@@ -54,11 +54,11 @@ class _Progress:
 def caller_of(ctx: Context, principal: str) -> Caller:
     progress = _Progress(ctx)
 
-    async def ask(text: str) -> Reply:
+    async def ask(question: Question) -> Reply:
         reply = Reply("ended")
         async with anyio.create_task_group() as group:
             group.start_soon(progress.report_waiting)
-            reply = await _elicit(ctx, text)
+            reply = await _elicit(ctx, question)
             group.cancel_scope.cancel()
         return reply
 
@@ -72,9 +72,11 @@ def caller_of(ctx: Context, principal: str) -> Caller:
     )
 
 
-async def _elicit(ctx: Context, text: str) -> Reply:
+async def _elicit(ctx: Context, question: Question) -> Reply:
     try:
-        result = await ctx.session.elicit_form(readable(text), CONFIRM_SCHEMA, related_request_id=ctx.request_id)
+        result = await ctx.session.elicit_form(
+            readable(question.text), question.schema, related_request_id=ctx.request_id
+        )
     except (MCPError, NoBackChannelError, ValidationError) as error:
         logger.warning("the client could not answer the question: %s", type(error).__name__)
         return Reply("failed")

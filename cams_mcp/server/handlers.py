@@ -19,7 +19,7 @@ from cams_mcp.errors import CamsMcpError, InvalidArguments
 from cams_mcp.redaction import scrub
 
 if TYPE_CHECKING:
-    from cams_mcp.server.listings import Call
+    from cams_mcp.server.listings import CallTool
     from cams_mcp.server.prompts import Completions
 
 
@@ -111,7 +111,7 @@ class Guidance:
             )
         return found
 
-    def _calls(self, ctx: Context) -> Call:
+    def _calls(self, ctx: Context) -> CallTool:
         async def call(tool: str, arguments: dict[str, Any]) -> Any:
             return await self._call(ctx, tool, arguments)
 

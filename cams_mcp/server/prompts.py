@@ -15,8 +15,10 @@ import mcp_types as types
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
 from cams_mcp.fields import is_id
+from cams_mcp.operation import AnyOperation
+from cams_mcp.operations import LIST_CUSTOM_AUDIENCE, LIST_INSTANCE
 from cams_mcp.redaction import FILLERS
-from cams_mcp.server.listings import Call, Row, read_rows
+from cams_mcp.server.listings import CallTool, Row, read_rows
 
 LONGEST_VALUE = 500
 MOST_PAGES = 3
@@ -206,7 +208,7 @@ class Completions:
         argument: types.CompletionArgument,
         chosen: Mapping[str, str],
         tools: Collection[str],
-        call: Call,
+        call: CallTool,
         principal: str,
     ) -> types.Completion:
         """Values of an argument that begin with what was typed; none where CAMS does not list any.
@@ -232,24 +234,26 @@ class Completions:
         return types.Completion(values=fitting[:MOST_VALUES], total=len(fitting), has_more=len(fitting) > MOST_VALUES)
 
     async def _values(
-        self, argument: str, prompt: Prompt, chosen: Mapping[str, str], call: Call, principal: str
+        self, argument: str, prompt: Prompt, chosen: Mapping[str, str], call: CallTool, principal: str
     ) -> list[str]:
         if argument == "cust_space_id":
             wanted = {"channel_type": prompt.channel} if prompt.channel else {}
-            rows = await self._rows("list_instance", wanted, call, principal)
+            rows = await self._rows(LIST_INSTANCE, wanted, call, principal)
             return [row.get("cust_space_id") or row.get("instance_id") or "" for row in rows]
         place = {name: chosen.get(name, "").strip() for name in ("cust_space_id", "page_id")}
         if argument == "custom_audience_id" and all(place.values()):
-            rows = await self._rows("list_custom_audience", place, call, principal)
+            rows = await self._rows(LIST_CUSTOM_AUDIENCE, place, call, principal)
             return [row.get("custom_audience_id", "") for row in rows]
         return []
 
-    async def _rows(self, tool: str, arguments: dict[str, str], call: Call, principal: str) -> list[Row]:
-        key, now = (principal, tool, *arguments.values()), self._now()
+    async def _rows(
+        self, operation: AnyOperation, arguments: dict[str, str], call: CallTool, principal: str
+    ) -> list[Row]:
+        key, now = (principal, operation.name, *arguments.values()), self._now()
         until, rows = self._remembered.get(key, (now, []))
         if now < until:
             return rows
-        rows, _ = await read_rows(call, tool, arguments, pages=MOST_PAGES)
+        rows, _ = await read_rows(call, operation, arguments, most_pages=MOST_PAGES)
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[key] = (now + REMEMBERED_SECONDS, rows)

@@ -118,7 +118,7 @@ def _check_url(flag: str, url: str | None) -> None:
         raise ConfigurationError(f"{flag} is not a valid URL.", hint="Use the form https://host/path.")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
-            f"{flag} uses plain http for another machine.", hint="Use https, or http for 127.0.0.1 and localhost."
+            f"{flag} uses plain http to another machine.", hint="Use https, or http for 127.0.0.1 and localhost."
         )
 
 

@@ -118,7 +118,7 @@ class Settings:
                 )
         if bool(self.access_key_id) != bool(self.access_key_secret):
             raise ConfigurationError(
-                "An access key needs both its ID and its secret.",
+                "An access key needs both its id and its secret.",
                 hint="Set --access-key-id and --access-key-secret, or the environment variables of these names.",
             )
         if self.faults and not self.sandbox:

@@ -1,8 +1,8 @@
-"""Upload jobs and their batches, in Redis.
+"""The Redis journal: upload jobs and their batches.
 
 upload:ID                   a job, as a hash
-batches:ID                  its batches, as JSON by their first person
-uploads                     the ids, by time
+batches:ID                  its batches, as JSON, keyed by their first person
+uploads                     all job ids, by time
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cams_mcp.store.redis_database import RedisDatabase, Transaction
 
 
 class RedisJournal(Journal):
-    """The upload jobs of a Redis database."""
+    """Upload jobs in the store's Redis database."""
 
     def __init__(self, database: RedisDatabase) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class RedisJournal(Journal):
         owner = secrets.token_hex(8)
 
         def work(step: Transaction) -> None:
-            # Watched, so that no batch begins or ends in between.
+            # Watch both keys, so that the step starts over if a batch begins or ends meanwhile.
             step.read("EXISTS", f"batches:{job}")
             step.read("EXISTS", f"upload:{job}")
             found = _job(step, job)

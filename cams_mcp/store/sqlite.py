@@ -1,6 +1,6 @@
-"""Approvals, the ledger of writes and the audit trail, in SQLite.
+"""The SQLite store: approvals, the ledger of writes and the audit trail.
 
-The audit trail takes new entries only; triggers refuse to change or delete one.
+The audit trail is append-only: triggers reject updates and deletions.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Store(BaseStore):
-    """Opened at first use. Shared by the processes of one machine.
+    """Shared by the processes on one machine. Opened on first use.
 
     Args:
-        directory: where the file lives; made with mode 0700, the file with 0600. None keeps everything in memory.
+        directory: where the file lives, created with mode 0700 and the file with 0600. None keeps everything in memory.
         now: seconds since 1970, UTC.
     """
 
@@ -40,12 +40,12 @@ class Store(BaseStore):
         self.journal = SqliteJournal(self._database, now)
 
     def close(self) -> None:
-        self._catch_up_quietly()
+        self._try_catch_up()
         self._database.close()
         self._presence.close()
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """The audit trail from a time (seconds since 1970) on, oldest first. Makes no file where there is none."""
+        """The audit trail since a time (seconds since 1970), oldest first. Does not create a missing file."""
         if self._database.is_missing:
             return []
         with self._database.transaction() as database:
@@ -56,7 +56,7 @@ class Store(BaseStore):
         return [{"id": row[0], "time": row[1], "event": row[2], **json.loads(row[3])} for row in rows]
 
     def renew(self) -> None:
-        """Nothing to do: the system knows which processes are alive."""
+        """Do nothing: the operating system knows which processes are alive."""
 
     def _run(self, work: Callable[[Step], T]) -> T:
         with self._database.transaction() as database:
@@ -172,6 +172,6 @@ class _SqliteStep(Step):
 
 
 def _of_lists(digests: Sequence[str]) -> str:
-    """The condition for writes of these lists that were or may have been applied."""
+    """SQL condition: writes of these lists that were or may have been applied."""
     marks = ", ".join("?" * len(digests))
     return f"(list_digest IN ({marks}) OR part_digest IN ({marks})) AND outcome != 'refused'"

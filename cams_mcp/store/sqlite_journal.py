@@ -1,4 +1,4 @@
-"""Upload jobs and their batches, in SQLite."""
+"""The SQLite journal: upload jobs and their batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cams_mcp.store.journal import Batch, BatchState, Job, JobState, Journal, pr
 
 
 class SqliteJournal(Journal):
-    """The upload jobs of a SQLite database."""
+    """Upload jobs in the store's SQLite file."""
 
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -56,7 +56,7 @@ class SqliteJournal(Journal):
                 "WHERE upload = uploads.id AND first >= ? AND state IN ('sending', 'unknown'))) WHERE id = ?",
                 (first, job),
             )
-            self._drop_from(database, job, first)
+            database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
             database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, users))
 
     def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
@@ -107,10 +107,6 @@ class SqliteJournal(Journal):
             reason=reason,
             batches=tuple(Batch(*batch) for batch in batches),
         )
-
-    def _drop_from(self, database: sqlite3.Connection, job: str, first: int) -> None:
-        """Forget refused attempts: the people from here on are cut anew."""
-        database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
 
 
 _COLUMNS = "id, created, path, arguments, binding, total, write, approved, doubted, state, reason"
