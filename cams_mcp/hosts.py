@@ -6,10 +6,10 @@ from cams_mcp.errors import ConfigurationError
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, IPv6 with or without brackets) is this machine's loopback."""
+    """Whether `host` is a loopback name or address. IPv6 addresses may have brackets."""
     if host.lower() == "localhost":
         return True
-    import ipaddress  # seldom needed, never at start
+    import ipaddress  # rarely needed, and never at startup
 
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -20,11 +20,13 @@ def is_loopback(host: str) -> bool:
 def require_loopback(
     host: str, what: str, *, hint: str = "Use --host 127.0.0.1, and a reverse proxy with authentication."
 ) -> None:
-    """Raise ConfigurationError unless `host` is this machine only."""
+    """Raise ConfigurationError unless `host` is a loopback address."""
     if not is_loopback(host):
-        raise ConfigurationError(f"{what} only listens on loopback, because it has no authentication.", hint=hint)
+        raise ConfigurationError(
+            f"{what} has no authentication, so it can listen only on a loopback address.", hint=hint
+        )
 
 
 def authority(host: str) -> str:
-    """A host as it stands in a URL."""
+    """Format a host for use in a URL."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host

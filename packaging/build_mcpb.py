@@ -1,7 +1,7 @@
-"""Build the bundle for Claude Desktop: python packaging/build_mcpb.py [FOLDER]. It is written to dist/ by default.
+"""Build the Claude Desktop bundle: python packaging/build_mcpb.py [FOLDER]. The default folder is dist/.
 
-An MCPB file is a zip with a manifest. With the server type `uv` the client brings Python and installs the dependencies
-of the pyproject.toml inside; the package itself is in the bundle.
+An MCPB file is a zip archive with a manifest. With server type `uv`, the client provides Python and installs the
+dependencies listed in the bundled pyproject.toml. The bundle contains the package itself.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ PACKAGE = ROOT / "cams_mcp"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENTRY_POINT = "main.py"
 WHEN = (2026, 1, 1, 0, 0, 0)
-"""The time of every file in the zip: the same sources make the same bundle."""
+"""Timestamp of every file in the zip, so that the same sources produce the same bundle."""
 
 MAIN = '''\
-"""Starts cams-mcp for a client that keeps its settings."""
+"""Start cams-mcp with the settings stored in the client."""
 
 import os
 
 for name in [name for name in os.environ if name.startswith("CAMS_MCP_")]:
-    # What the user left empty comes as nothing, or as the reference itself.
+    # Clients pass an unset option as an empty string or as the unexpanded ${...} reference.
     if not os.environ[name].strip() or os.environ[name].startswith("${"):
         del os.environ[name]
 
@@ -91,7 +91,7 @@ def manifest() -> dict[str, Any]:
             },
         },
         "tools": [{"name": tool["name"], "description": tool["title"]} for tool in tools],
-        # Which tools and prompts there are depends on the settings.
+        # The available tools and prompts depend on the settings.
         "tools_generated": True,
         "prompts_generated": True,
         "user_config": {name: about for name, (_, about) in user_settings().items()},
@@ -103,7 +103,7 @@ def manifest() -> dict[str, Any]:
 
 
 def pyproject() -> str:
-    """The dependencies alone: nothing is built on the user's machine."""
+    """A project file with dependencies only, so that nothing is built on the user's machine."""
     dependencies = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["xlsx"]]
     lines = "".join(f"  {json.dumps(dependency)},\n" for dependency in dependencies)
     return (
@@ -113,7 +113,7 @@ def pyproject() -> str:
 
 
 def files() -> dict[str, bytes]:
-    """What is in the bundle, by path."""
+    """The bundle's contents by path."""
     sources = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     own = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(sources)}
     made = {
@@ -126,7 +126,7 @@ def files() -> dict[str, bytes]:
 
 
 def build(folder: Path) -> Path:
-    """Write the bundle into `folder`; gives its path."""
+    """Write the bundle to `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     bundle = folder / f"{PROJECT['name']}-{__version__}.mcpb"
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:

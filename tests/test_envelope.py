@@ -184,12 +184,12 @@ def test_the_answer_says_what_is_wrong(mode: str) -> None:
     with Program("serve", "--sandbox") as server:
         server.connect(mode)
         said = {
-            "cut off": "not JSON in UTF-8",
-            "a batch": "no batches",
+            "cut off": "not valid UTF-8 JSON",
+            "a batch": "not a batch",
             "id of null": "id must be a string or an integer",
             "params that are a list": "params must be an object",
-            "tool that is an object": "name is of the wrong form",
-            "arguments that are a list": "arguments is of the wrong form",
+            "tool that is an object": "name is invalid",
+            "arguments that are a list": "arguments is invalid",
         }
         for name, words in said.items():
             server.write(odd_messages(mode)[name][0].encode())

@@ -64,7 +64,7 @@ async def test_a_caller_over_the_limit_at_once_is_told_to_wait_and_others_are_se
         for _ in range(2):
             group.start_soon(fair.call, "t", {}, Caller("alice"))
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(NotNow, match=r"Nothing was sent: 2 of your calls are under way.*--calls-at-once.*Wait"):
+        with pytest.raises(NotNow, match=r"limit of 2 concurrent calls.*--calls-at-once.*Wait"):
             await fair.call("t", {}, Caller("alice"))
         group.start_soon(fair.call, "t", {}, Caller("bob"))
         await anyio.wait_all_tasks_blocked()
@@ -99,7 +99,7 @@ async def test_a_caller_that_calls_too_often_is_told_when_to_try_again() -> None
     # Ten seconds' worth at once after a rest.
     for _ in range(10):
         await fair.call("t", {}, Caller("alice"))
-    with pytest.raises(NotNow, match=r"more often than 60 times a minute.*Call again in 1 s") as refused:
+    with pytest.raises(NotNow, match=r"rate limit of 60 calls per minute.*Try again in 1 s") as refused:
         await fair.call("t", {}, Caller("alice"))
     assert refused.value.retry_after == pytest.approx(1)
     await fair.call("t", {}, Caller("bob"))
@@ -133,7 +133,7 @@ async def test_callers_that_rest_are_forgotten_and_those_over_a_limit_are_not() 
     clock.now += 60
     await fair.call("t", {}, Caller("one more"))
 
-    assert len(fair._shares) < 10  # noqa: SLF001 - memory has no other face
+    assert len(fair._usage_by_principal) < 10  # noqa: SLF001 - memory has no other face
 
 
 @given(
@@ -206,7 +206,7 @@ async def test_a_wait_that_would_be_too_long_is_refused_with_the_time() -> None:
     for _ in range(int(LONGEST_WAIT_SECONDS) + 1):
         async with throttle.slot():
             pass
-    with pytest.raises(NotNow, match=r"Nothing was sent: this server has reached its limit.*Call again in 1 s"):
+    with pytest.raises(NotNow, match=r"Nothing was sent: this server has reached its limit.*Try again in 1 s"):
         async with throttle.slot():
             pass
 
@@ -284,7 +284,7 @@ async def test_a_client_over_its_limit_gets_a_tool_error_with_words_and_others_g
 
     assert not results[0].is_error
     assert results[1].is_error
-    assert "Call again in 60 s" in text_of(results[1])
+    assert "Try again in 60 s" in text_of(results[1])
     assert not other.is_error
 
 
@@ -299,7 +299,7 @@ async def test_limits_of_callers_are_options(tmp_path: Path, mode: str) -> None:
             assert not (await bob.call_tool("list_instance", {})).is_error
 
     assert refused.is_error
-    assert re.search(r"6 times a minute .*Call again in \d+ s", text_of(refused))
+    assert re.search(r"6 calls per minute .*Try again in \d+ s", text_of(refused))
 
 
 async def test_limits_of_the_way_to_cams_are_options() -> None:

@@ -157,7 +157,7 @@ def test_another_host_than_loopback_is_refused_with_the_way_out(host: str) -> No
     with Program(*SERVE, "--sandbox", "--host", host) as program:
         assert program.status() == 1
 
-    assert "--transport http only listens on loopback, because it has no authentication" in program.errors
+    assert "--transport http has no authentication, so it can listen only on a loopback address" in program.errors
     assert "--host 127.0.0.1" in program.errors
     assert "Traceback" not in program.errors
     assert LISTENING not in program.errors
@@ -175,7 +175,7 @@ def test_a_port_in_use_is_named_with_the_way_out() -> None:
             assert program.status() == 1
 
     assert f"Cannot listen on 127.0.0.1:{port}: " in program.errors
-    assert "Choose another --port, or 0 for a free one." in program.errors
+    assert "Choose another --port, or 0 to pick a free one." in program.errors
     assert "Traceback" not in program.errors
     assert LISTENING not in program.errors
 

@@ -109,7 +109,7 @@ async def test_a_file_can_be_named_only_where_files_can_be_uploaded(sandbox: San
     async with client_over(sandbox, mode=mode, uploads=True) as client:
         text = text_of(await client.get_prompt("grow_audience", {"file": "客户 2026.csv"}))
     async with client_over(sandbox, mode=mode) as client:
-        with pytest.raises(MCPError, match="it takes cust_space_id, page_id, custom_audience_id") as refused:
+        with pytest.raises(MCPError, match="it accepts cust_space_id, page_id, custom_audience_id") as refused:
             await client.get_prompt("grow_audience", {"file": "people.csv"})
 
     assert given_in(text) == {"file": "客户 2026.csv"}
@@ -123,7 +123,7 @@ async def test_a_file_can_be_named_only_where_files_can_be_uploaded(sandbox: San
         ("no_such", {}, "must be one of grow_audience, budget_overview"),
         ("budget_overview", {}, "page_id: is required"),
         ("budget_overview", {"page_id": "  "}, "page_id: is required"),
-        ("check_setup", {"page_id": "1"}, "it takes no arguments"),
+        ("check_setup", {"page_id": "1"}, "it accepts no arguments"),
         ("groups_of_number", {"business_number": "1\n2"}, "business_number: must be one line"),
         ("groups_of_number", {"business_number": "\u202e12"}, "business_number: must be one line"),
         ("budget_overview", {"page_id": "9" * (LONGEST_VALUE + 1)}, "page_id: must be one line of at most 500"),

@@ -126,7 +126,7 @@ async def test_several_calls_in_one_body_are_refused(sandbox: Sandbox, tmp_path:
         answer = post(url, "legacy", token=READER, body=[frame("ping", mode="legacy"), call])
 
     assert answer.status_code == 400
-    assert "no batches" in answer.json()["error"]["message"]
+    assert "not a batch" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/mcp%0A", "/mcp/", "//mcp", "/MCP", "/mcp;x", "/%6dcp"])

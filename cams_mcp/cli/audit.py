@@ -27,15 +27,15 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
     click.option(
         "--since",
         metavar="TIME",
-        help="Start at this day (2026-01-31) or UTC time (2026-01-31T08:00), or show the last 30m, 12h, 7d.",
+        help="Show entries since a UTC time, such as 2026-01-31 or 2026-01-31T08:00, or from the last 30m, 12h or 7d.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
 def command(state_dir: Path | None, store: str, since: str | None, as_json: bool) -> None:
     """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
-    It contains IDs, counts and digests, but no people's addresses. Digests are salted: equal requests have equal
-    digests on this machine (with --store, on all hosts that share it), and elsewhere they mean nothing.
+    The trail contains ids, counts and digests, but no people's addresses. Digests are salted: equal requests have equal
+    digests on this machine only or, with --store, on all hosts that share the store.
     """
     start = _parse(since)
     with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:
@@ -47,7 +47,7 @@ def command(state_dir: Path | None, store: str, since: str | None, as_json: bool
 
 
 def _parse(since: str | None) -> float:
-    """A time in seconds since 1970."""
+    """Convert a time or period to a Unix timestamp."""
     if since is None:
         return 0.0
     now = dt.datetime.now(dt.UTC)
@@ -79,5 +79,5 @@ def _line(entry: dict[str, Any]) -> str:
     ]
     parts += [f"request id {entry['request_id']}"] if "request_id" in entry else []
     parts += [entry["reason"]] if "reason" in entry else []
-    # Others chose much of it: it must not break the line or hide in it.
+    # Much of this text comes from third parties: it must not break the line or hide text in it.
     return "  ".join([_iso(entry["time"]), f"{entry['event']:8}", *(printable(part, LONGEST_PART) for part in parts)])

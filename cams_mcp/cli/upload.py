@@ -32,40 +32,40 @@ from cams_mcp.upload.service import CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE, U
 LONGEST_VALUE = 4096
 
 STOPPED = 4
-"""Exit status: some people were sent, or may have been, and the rest was not."""
+"""Exit status when some people were sent, or may have been, but not all."""
 
 _FILE_ARGUMENTS = ("email_column", "phone_column", "default_region", "suppression_path")
 
 
 @click.command("upload", cls=GroupedCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--space", "cust_space_id", help="cust_space_id, from list_instance.")
+@click.option("--space", "cust_space_id", help="Instance id (cust_space_id), from list_instance.")
 @click.option("--page", "page_id", help="Messenger Page ID.")
 @click.option("--ad-account", "ad_account_id", help="Meta ad account id.")
 @click.option("--audience", "custom_audience_id", help="Custom audience id.")
-@click.option("--email-column", help="Header or number of the e-mail column.")
-@click.option("--phone-column", help="Header or number of the phone column.")
-@click.option("--default-region", help="Region of national phone numbers, e.g. CN.")
-@click.option("--suppression", "suppression_path", help="File of people who opted out.")
+@click.option("--email-column", help="Name or number of the email column.")
+@click.option("--phone-column", help="Name or number of the phone column.")
+@click.option("--default-region", help="Region for phone numbers without a country code, e.g. CN.")
+@click.option("--suppression", "suppression_path", help="File of people who have opted out.")
 @click.option(
     "--on-invalid", type=click.Choice(["skip", "refuse"]), default="skip", help="What to do with invalid rows."
 )
 @click.option(
-    "--invalid-rows",
-    type=click.Path(path_type=Path),
-    help="Where to list them. The default is FILE.invalid.csv.",
+    "--invalid-rows", type=click.Path(path_type=Path), help="Where to list invalid rows. Defaults to FILE.invalid.csv."
 )
-@click.option("--resume", metavar="ID", help="Resume an upload that stopped. `cams-mcp uploads` lists them.")
+@click.option("--resume", metavar="ID", help="Resume an incomplete upload; see `cams-mcp uploads`.")
 @click.option("--dry-run", is_flag=True, help="Check the file without sending anything.")
-@click.option("--yes", is_flag=True, help="Send without asking. Like --confirm off, it rejects a duplicate list.")
+@click.option(
+    "--yes", is_flag=True, help="Skip the confirmation prompt. As with --confirm off, duplicate lists are rejected."
+)
 @with_settings()
 def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
-    """Upload FILE, a list of customers as CSV, TSV, JSON Lines or XLSX, to a custom audience.
+    """Upload FILE, a customer list in CSV, TSV, JSON Lines or XLSX format, to a custom audience.
 
-    Exit status: 0 everything was sent, 1 rejected or failed, 3 not approved or held back by a limit, 4 stopped before
-    the end, 130 cancelled.
+    Exit status: 0 all people were sent, 1 rejected or failed, 3 not confirmed or blocked by a limit, 4 stopped before
+    the end, 130 interrupted.
     """
-    gc.enable()  # every call leaves a megabyte in cycles
+    gc.enable()  # each call leaves about a megabyte in reference cycles
     if yes:
         settings = replace(settings, confirm="off")
     arguments = {name: value for name, value in given.items() if value is not None} | {"path": str(file)}
@@ -74,7 +74,7 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
         arguments = {name: value for name, value in arguments.items() if name in names}
     report = invalid_rows or file.with_name(f"{file.name}.invalid.csv")
     if report.exists() and report.samefile(file):
-        raise Failure("--invalid-rows names the file itself.")
+        raise Failure("--invalid-rows must not be the input file.")
     try:
         with _InvalidRows(report) as invalid, _progress() as progress:
             outcome = anyio.run(_run, settings, arguments, dry_run, progress, invalid)
@@ -82,17 +82,17 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(NOT_CONFIRMED) from None
     except KeyboardInterrupt:
-        click.echo("\nCalled off. `cams-mcp uploads` tells what was sent; --resume goes on.", err=True)
+        click.echo("\nInterrupted. Run `cams-mcp uploads` to see what was sent, and --resume to continue.", err=True)
         os._exit(CALLED_OFF)
     if invalid.count:
-        click.echo(f"{invalid.count:,} invalid rows are listed in {printable(str(report), LONGEST_VALUE)}.", err=True)
+        click.echo(f"{invalid.count:,} invalid rows listed in {printable(str(report), LONGEST_VALUE)}.", err=True)
     raise SystemExit(_show(outcome))
 
 
 def _show(outcome: Result | Preview) -> int:
-    """Print a result; returns the exit status."""
+    """Print the result and return the exit status."""
     if isinstance(outcome, Preview):
-        click.echo(f"{outcome.text}\nNothing was sent: there is no terminal to ask on. ", nl=False, err=True)
+        click.echo(f"{outcome.text}\nNothing was sent: there is no terminal to prompt on. ", nl=False, err=True)
         click.echo("Use --yes in unattended pipelines.", err=True)
         return NOT_CONFIRMED
     for name, value in outcome.to_content().items():
@@ -108,7 +108,7 @@ def _progress() -> Progress:
 
 
 class _InvalidRows:
-    """A report of the rows that are not people: line and reason, no values. Made when there is a first one."""
+    """A report of invalid rows: line and reason, but no values. The file is created with the first row."""
 
     def __init__(self, path: Path) -> None:
         self.count = 0
@@ -136,10 +136,10 @@ class _InvalidRows:
             descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | no_link, 0o600)
         except OSError as error:
             raise Failure(
-                f"The list of invalid rows cannot be written ({error.strerror}). Name another file with --invalid-rows."
+                f"Cannot write the list of invalid rows ({error.strerror}). Choose another file with --invalid-rows."
             ) from None
         if hasattr(os, "fchmod"):
-            os.fchmod(descriptor, 0o600)  # it may have been there already
+            os.fchmod(descriptor, 0o600)  # in case the file already existed
         return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
 
 

@@ -27,7 +27,7 @@ WIDTHS = (0, 0, 7, 0, 0, 0, 0)
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
 def command(state_dir: Path | None, store: str, as_json: bool) -> None:
-    """List the uploads: what was sent of each, and how to resume those that stopped."""
+    """List uploads: how much of each was sent, and how to resume incomplete ones."""
     with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:
         jobs = opened.journal.jobs()
     for job in jobs:
@@ -64,5 +64,5 @@ def _line(job: Job) -> str:
         job.path,
     ]
     parts += [job.reason] if job.reason else []
-    # Others chose some of it: it must not break the line or hide in it.
+    # Some of this text comes from third parties: it must not break the line or hide text in it.
     return "  ".join(f"{printable(part, LONGEST_PART):{width}}" for part, width in zip(parts, WIDTHS, strict=False))

@@ -1,4 +1,4 @@
-"""Serve over Streamable HTTP at `/mcp`: authentication, scopes, hosts, limits, health."""
+"""The Streamable HTTP transport at `/mcp`: authentication, scopes, host checks, limits and health checks."""
 
 from cams_mcp.http.app import http_app
 from cams_mcp.http.health import Health

@@ -1,4 +1,4 @@
-"""The ASGI application: the SDK's, with ours around it."""
+"""The ASGI application: the SDK's app wrapped in our middleware."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def http_app(
     resource_url: str = f"http://127.0.0.1{MCP_PATH}",
     sessions: bool = True,
 ) -> ASGIApp:
-    """The application over given collaborators.
+    """Create the ASGI application.
 
     Args:
-        server: answers what is let in.
-        settings: hosts, origins, limits.
-        verifier: checks bearer tokens; without it nobody is asked for one.
+        server: handles the requests that pass all checks.
+        settings: hosts, origins and limits.
+        verifier: verifies bearer tokens. None disables authentication.
         catalog: decides which scope a tool needs.
-        health: answers whether the server is well.
-        resource_url: the endpoint's own URL, as clients know it.
-        sessions: whether clients of the legacy era get one. It lives in this process only.
+        health: serves the health checks.
+        resource_url: the endpoint's URL as seen by clients.
+        sessions: whether legacy-era clients get sessions, which live in this process only.
     """
     quiet_sdk()
     settings = settings or HttpSettings()
-    # The SDK protects by itself only some spellings of loopback, and not the default port of http.
+    # The SDK's own DNS-rebinding protection covers only some spellings of loopback, and not HTTP's default port.
     security = TransportSecuritySettings(
         allowed_hosts=allowed_hosts(settings), allowed_origins=allowed_origins(settings)
     )
@@ -70,7 +70,7 @@ def http_app(
         max_request_body_size=settings.max_body,
         max_sessions=settings.max_sessions,
         session_idle_timeout=settings.session_idle,
-        # Static tokens are issued by nobody but this server. Scopes are looked at below, for each request.
+        # The SDK requires an issuer, but static tokens have none. Scopes are checked per request below.
         auth=AuthSettings(
             issuer_url=_URL.validate_python(settings.auth_issuer or resource_url),
             resource_server_url=None,
@@ -81,7 +81,7 @@ def http_app(
         token_verifier=verifier,
         custom_starlette_routes=routes,
     )
-    # Innermost, after the SDK's authentication: nobody's message is read before their token.
+    # Innermost, after the SDK's authentication: a message is parsed only after its token was checked.
     read = Middleware(ReadMessages, max_body=settings.max_body)
     if verifier is None:
         app.user_middleware.append(read)

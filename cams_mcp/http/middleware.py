@@ -1,4 +1,4 @@
-"""Outermost of all: an id for each request, in its log lines and its response; and no foreign hosts."""
+"""The outermost middleware: request ids for logs and responses, and Host and Origin checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestIds:
-    """Takes the id of the request's `X-Request-Id`, or makes one. Logs each request to the endpoint when it ends."""
+    """Uses the request's `X-Request-Id` or generates an id. Logs each endpoint request when its response starts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,9 +52,9 @@ class RequestIds:
 
 
 class KnownHosts:
-    """Refuses requests to the endpoint with a foreign Host or Origin (DNS rebinding, pages of other sites).
+    """Rejects requests to the endpoint with an unknown Host or Origin (DNS rebinding, cross-site requests).
 
-    The SDK checks them too, but only after authentication. Health checks come by any address.
+    The SDK checks both too, but only after authentication. Health checks accept any Host.
     """
 
     def __init__(self, app: ASGIApp, settings: TransportSecuritySettings) -> None:

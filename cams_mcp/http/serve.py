@@ -1,4 +1,4 @@
-"""One HTTP server put together from its settings, and run until a signal comes."""
+"""Assemble an HTTP server from its settings and run it until a signal arrives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cams_mcp.threads import in_thread
 from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
 
-HIDDEN = "The server only answers requests to loopback. Add other host names with --allowed-host."
+HIDDEN = "The server accepts only requests addressed to loopback. Add other host names with --allowed-host."
 
 
 async def run_http(
@@ -37,10 +37,10 @@ async def run_http(
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        listener: a bound socket, if others have it too; they have told whoever started the program.
+        listener: a bound socket shared with other workers. If given, the parent process announces the server.
 
     Raises:
-        ConfigurationError: the token file cannot be used, or the address is not free.
+        ConfigurationError: the token file is unusable, or the address is already in use.
     """
     verifier = _verifier(http)
     if is_hidden(http) and listener is None:
@@ -56,10 +56,10 @@ async def run_http(
         async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
             tools: Tools = toolbox
             if verifier is not None:
-                # Without authentication all callers are one, and there is nothing to share out.
+                # Without authentication every caller has the same principal, so per-principal limits make no sense.
                 tools = LimitedTools(toolbox, at_once=http.calls_at_once, per_minute=http.calls_per_minute)
             work = Draining(tools, catalog.writing)
-            ready = listener is None
+            announces = listener is None
             listener = listener or bind(http.host, http.port)
             url = url_on(http, listener.getsockname()[1])
             app = http_app(
@@ -71,25 +71,25 @@ async def run_http(
                 resource_url=http.public_url or url,
                 sessions=_keeps_sessions(settings, http),
             )
-            said = f"Listening on {url}" if ready else None
-            await serve_http(app, listener, ready=said, log_format=log_format, work=work, grace=http.grace)
+            announcement = f"Listening on {url}" if announces else None
+            await serve_http(app, listener, ready=announcement, log_format=log_format, work=work, grace=http.grace)
     finally:
         store.close()
 
 
 def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogFormat, prepare: Callable[[], None]) -> int:
-    """Serve with several processes until SIGINT or SIGTERM; gives the exit status.
+    """Serve with several worker processes until SIGINT or SIGTERM, and return the exit status.
 
     Args:
-        prepare: called first in each of them; it may start threads.
+        prepare: called first in each worker. It may start threads.
 
     Raises:
-        ConfigurationError: as `run_http`, or the workers could not share a store or the limit on requests.
+        ConfigurationError: as for `run_http`, or the workers could not share one store or the request limit.
     """
     require_fork()
     if in_memory(settings):
         raise ConfigurationError(
-            "--workers requires a store that all workers share. With --sandbox the store is in memory.",
+            "With --workers, all workers must share one store, but the embedded sandbox keeps its store in memory.",
             hint="Add --state-dir or --store.",
         )
     if settings.cams_at_once < http.workers:
@@ -100,7 +100,7 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
     _verifier(http)
     store_of(settings).close()
     listener = bind(http.host, http.port)
-    # The limits on calls to CAMS are those of all workers together.
+    # The limits on requests to CAMS apply to all workers combined, so each gets its share.
     share = replace(
         settings,
         cams_at_once=settings.cams_at_once // http.workers,
@@ -120,7 +120,7 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
 
 
 def _keeps_sessions(settings: Settings, http: HttpSettings) -> bool:
-    """Whether legacy clients get sessions: not where their next request may come to another process."""
+    """Whether legacy clients get sessions. By default not if another process might receive their next request."""
     if http.legacy_sessions == "auto":
         return http.workers == 1 and settings.store == SQLITE
     return http.legacy_sessions == "on"
