@@ -80,10 +80,11 @@ def write_csv(path: Path, people: int) -> None:
 
 def ours(path: Path, port: int, state: Path) -> None:
     """Do what `cams-mcp upload --yes` does, without the progress bar."""
-    from cams_mcp.settings import Settings  # noqa: PLC0415
-    from cams_mcp.tools.arguments import parse_arguments  # noqa: PLC0415 - not needed by the server process
-    from cams_mcp.upload.folders import Folders  # noqa: PLC0415
-    from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE  # noqa: PLC0415
+    from cams_mcp.app import open_uploads
+    from cams_mcp.settings import Settings
+    from cams_mcp.tools.arguments import parse_arguments  # not needed by the server process
+    from cams_mcp.upload.folders import Folders
+    from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE
 
     settings = Settings(
         endpoint=f"http://127.0.0.1:{port}",
@@ -95,7 +96,7 @@ def ours(path: Path, port: int, state: Path) -> None:
     )
 
     async def upload() -> None:
-        async with settings.open_uploads(Folders.of([path.parent]).open) as uploads:
+        async with open_uploads(settings, Folders.of([path.parent]).open) as uploads:
             request = parse_arguments(UPLOAD_AUDIENCE_FILE, TARGET | {"path": path.name})
             result = (await uploads.upload(request, Caller())).result()
             assert result["state"] == "done", result
@@ -105,9 +106,9 @@ def ours(path: Path, port: int, state: Path) -> None:
 
 def theirs(path: Path, port: int) -> None:
     """Send the same people through the official SDK."""
-    from alibabacloud_cams20200606 import models  # noqa: PLC0415
-    from alibabacloud_cams20200606.client import Client  # noqa: PLC0415
-    from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
+    from alibabacloud_cams20200606 import models
+    from alibabacloud_cams20200606.client import Client
+    from alibabacloud_tea_openapi.utils_models import Config
 
     config = Config(access_key_id="sandbox-id", access_key_secret="sandbox-secret", protocol="http")  # noqa: S106
     config.endpoint = f"127.0.0.1:{port}"
@@ -204,10 +205,11 @@ def through_sandbox(people: int, directory: Path) -> None:
 
 async def tokens(port: int) -> int:
     """Return the number of people in the audience."""
-    from cams_mcp.settings import Settings  # noqa: PLC0415
+    from cams_mcp.app import open_toolbox
+    from cams_mcp.settings import Settings
 
     keys = {"access_key_id": "sandbox-id", "access_key_secret": "sandbox-secret"}
-    async with Settings(endpoint=f"http://127.0.0.1:{port}", **keys).open() as toolbox:
+    async with open_toolbox(Settings(endpoint=f"http://127.0.0.1:{port}", **keys)) as toolbox:
         wanted = {name: TARGET[name] for name in ("cust_space_id", "page_id", "custom_audience_id")}
         outcome = await toolbox.call("list_custom_audience", wanted, Caller())
         return outcome.content["data"][0]["token_total"]

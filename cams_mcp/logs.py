@@ -73,7 +73,7 @@ def quiet_sdk() -> None:
         sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
 
 
-def set_up_logging(level: str, form: LogFormat = "text") -> None:
+def set_up_logging(level: str, form: LogFormat) -> None:
     """Log to standard error only: standard output belongs to the protocol."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(form))
@@ -82,7 +82,7 @@ def set_up_logging(level: str, form: LogFormat = "text") -> None:
     logging.getLogger(__name__).debug("showing debug messages from cams-mcp and warnings from libraries")
 
 
-def announce(text: str, form: LogFormat = "text") -> None:
+def announce(text: str, form: LogFormat) -> None:
     """Print a message to standard error regardless of the log level."""
     if form == "json":
         text = LineFormatter(form).format(logging.LogRecord(_OWN, logging.INFO, "", 0, text, None, None))

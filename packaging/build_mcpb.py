@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from cams_mcp import __version__  # noqa: E402 - of these sources, not of what is installed
+from cams_mcp.settings import OPTIONS  # noqa: E402
+
 PACKAGE = ROOT / "cams_mcp"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENTRY_POINT = "main.py"
@@ -35,68 +39,32 @@ from cams_mcp.cli import main  # noqa: E402
 main()
 '''
 
-SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "access_key_id": (
-        "CAMS_MCP_ACCESS_KEY_ID",
-        {
-            "type": "string",
-            "title": "Access key id",
-            "description": "Access key id of a RAM user with CAMS access. If empty, `aliyun configure` is used.",
-            "sensitive": True,
-        },
-    ),
-    "access_key_secret": (
-        "CAMS_MCP_ACCESS_KEY_SECRET",
-        {
-            "type": "string",
-            "title": "Access key secret",
-            "description": "Secret of this access key.",
-            "sensitive": True,
-        },
-    ),
-    "region": (
-        "CAMS_MCP_REGION",
-        {
-            "type": "string",
-            "title": "Region",
-            "description": "CAMS region. The endpoint is cams.REGION.aliyuncs.com.",
-            "default": "ap-southeast-1",
-        },
-    ),
-    "read_only": (
-        "CAMS_MCP_READ_ONLY",
-        {
-            "type": "boolean",
-            "title": "Read only",
-            "description": "Remove the tools that add people to audiences.",
-            "default": False,
-        },
-    ),
-    "upload_dir": (
-        "CAMS_MCP_UPLOAD_DIR",
-        {
-            "type": "directory",
-            "title": "Upload folder",
-            "description": "The assistant can upload files from this folder. If empty, it reads no files.",
-        },
-    ),
-    "sandbox": (
-        "CAMS_MCP_SANDBOX",
-        {
-            "type": "boolean",
-            "title": "Sandbox",
-            "description": "Use a simulated account. Nothing leaves this machine, and no access key is needed.",
-            "default": False,
-        },
-    ),
+USER_SETTINGS = {
+    "access_key_id": "Access key ID",
+    "access_key_secret": "Access key secret",
+    "region": "Region",
+    "read_only": "Read only",
+    "upload_dirs": "Upload folder",
+    "sandbox": "Sandbox",
 }
-"""Settings shown to the user, and the environment variable that each one sets."""
+"""The options that a user sees, with their titles."""
 
 
-def version() -> str:
-    namespace: dict[str, Any] = {}
-    exec((PACKAGE / "__init__.py").read_text(encoding="utf-8"), namespace)  # noqa: S102 - our own file
-    return str(namespace["__version__"])
+def user_settings() -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a user can set, with the environment variable that each becomes."""
+    settings: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name, title in USER_SETTINGS.items():
+        option = OPTIONS[name]
+        about: dict[str, Any] = {
+            "type": "boolean" if option.type is bool else "directory" if option.path else "string",
+            "title": title,
+            "description": option.help,
+            "required": False,
+        }
+        about |= {"sensitive": True} if option.secret else {}
+        about |= {} if option.default in (None, ()) else {"default": option.default}
+        settings[option.variable.removeprefix("CAMS_MCP_").lower()] = (option.variable, about)
+    return settings
 
 
 def manifest() -> dict[str, Any]:
@@ -106,7 +74,7 @@ def manifest() -> dict[str, Any]:
         "manifest_version": "0.4",
         "name": PROJECT["name"],
         "display_name": "Alibaba Cloud CAMS",
-        "version": version(),
+        "version": __version__,
         "description": PROJECT["description"],
         "author": {"name": PROJECT["authors"][0]["name"], "url": PROJECT["urls"]["Source"]},
         "repository": {"type": "git", "url": PROJECT["urls"]["Source"]},
@@ -119,14 +87,14 @@ def manifest() -> dict[str, Any]:
             "mcp_config": {
                 "command": "uv",
                 "args": ["run", "--directory", "${__dirname}", ENTRY_POINT],
-                "env": {variable: f"${{user_config.{name}}}" for name, (variable, _) in SETTINGS.items()},
+                "env": {variable: f"${{user_config.{name}}}" for name, (variable, _) in user_settings().items()},
             },
         },
         "tools": [{"name": tool["name"], "description": tool["title"]} for tool in tools],
         # The available tools and prompts depend on the settings.
         "tools_generated": True,
         "prompts_generated": True,
-        "user_config": {name: about | {"required": False} for name, (_, about) in SETTINGS.items()},
+        "user_config": {name: about for name, (_, about) in user_settings().items()},
         "compatibility": {
             "platforms": ["darwin", "win32", "linux"],
             "runtimes": {"python": PROJECT["requires-python"]},
@@ -139,7 +107,7 @@ def pyproject() -> str:
     dependencies = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["xlsx"]]
     lines = "".join(f"  {json.dumps(dependency)},\n" for dependency in dependencies)
     return (
-        f'[project]\nname = "{PROJECT["name"]}-bundle"\nversion = "{version()}"\n'
+        f'[project]\nname = "{PROJECT["name"]}-bundle"\nversion = "{__version__}"\n'
         f'requires-python = "{PROJECT["requires-python"]}"\ndependencies = [\n{lines}]\n\n[tool.uv]\npackage = false\n'
     )
 
@@ -160,7 +128,7 @@ def files() -> dict[str, bytes]:
 def build(folder: Path) -> Path:
     """Write the bundle to `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    bundle = folder / f"{PROJECT['name']}-{version()}.mcpb"
+    bundle = folder / f"{PROJECT['name']}-{__version__}.mcpb"
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files().items():
             entry = zipfile.ZipInfo(name, WHEN)
@@ -170,4 +138,4 @@ def build(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))  # noqa: T201
+    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))

@@ -140,8 +140,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "the question does not tell of a repetition": ("guard/guard.py", "if earlier is not None:", "if False:"),
     "a repetition is told for ever": (
         "store/sqlite.py",
-        '"AND started > ? ORDER BY',
-        '"AND ? ORDER BY',
+        "AND started > ? ORDER BY",
+        "AND ? ORDER BY",
     ),
     "refused writes count as repetitions": (
         "store/sqlite.py",
@@ -383,8 +383,8 @@ def main(names: list[str]) -> int:
     alive = 0
     for name in names or MUTATIONS:
         alive += (lives := survives(name))
-        print("SURVIVED" if lives else "caught  ", name, flush=True)  # noqa: T201
-    print(f"{alive} of {len(names or MUTATIONS)} mutations survived", flush=True)  # noqa: T201
+        print("SURVIVED" if lives else "caught  ", name, flush=True)
+    print(f"{alive} of {len(names or MUTATIONS)} mutations survived", flush=True)
     return alive
 
 

@@ -26,7 +26,7 @@ def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019
 
 
 def work(place: str, name: str, times: int) -> None:
-    print("ready", flush=True)  # noqa: T201 - whoever started it waits for this
+    print("ready", flush=True)  # the test waits for this line
     sys.stdin.readline()
     store = open_store(place, None) if "://" in place else Store(Path(place))
     for number in range(times):

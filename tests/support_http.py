@@ -23,11 +23,12 @@ from support import client_of, serving
 from support_process import ENVELOPE, HANDSHAKE, Program
 
 from cams_mcp.guard.guard import Guard
-from cams_mcp.http import Draining, Health, HttpSettings, http_app
+from cams_mcp.http import Draining, Health, http_app
 from cams_mcp.http.auth import current_access
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.server.server import create_server
+from cams_mcp.settings import HttpSettings
 from cams_mcp.store import Store
 from cams_mcp.tools.definitions import Catalog
 from cams_mcp.tools.result import Tools

@@ -20,6 +20,7 @@ GROUND = {
     "deadlines",
     "errors",
     "fields",
+    "hosts",
     "logs",
     "models",
     "operation",
@@ -30,13 +31,14 @@ GROUND = {
 
 FLOORS: tuple[set[str], ...] = (
     {"ground"},
+    {"settings"},
     {"operations"},
     {"api", "store"},
     {"guard", "sandbox"},
     {"upload"},
     {"tools"},
     {"server"},
-    {"settings"},
+    {"app"},
     {"http"},
     {"cli"},
     {"__main__"},

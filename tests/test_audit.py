@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from mcp import Client, StdioServerParameters
 from support import AUDIENCE, ERAS, TARGET, Person, mcp_client, people, serving, yes
 
+from cams_mcp.app import open_toolbox
 from cams_mcp.cli import cli
 from cams_mcp.guard.policy import Policy
 from cams_mcp.http import http_app
@@ -192,7 +193,7 @@ async def connected(transport: str, state: Path, mode: str, **client: Any) -> As
         async with Client(StdioServerParameters(command=sys.executable, args=arguments), mode=mode, **client) as made:
             yield made
         return
-    async with Settings(sandbox=True, state_dir=state).open() as toolbox:
+    async with open_toolbox(Settings(sandbox=True, state_dir=state)) as toolbox:
         server = create_server(load_catalog(), toolbox)
         if transport == "memory":
             async with Client(server, mode=mode, **client) as made:

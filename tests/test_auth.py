@@ -46,11 +46,11 @@ from support_http import (
 from support_process import Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.http import HttpSettings
 from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, access_of
 from cams_mcp.http.auth import keys as keys_module
 from cams_mcp.http.auth.keys import FETCH_INTERVAL_SECONDS, LONGEST_USE_SECONDS, MAX_AGE_SECONDS
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.settings import HttpSettings
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 KEY = SigningKey()
@@ -763,13 +763,13 @@ async def test_a_server_with_an_issuer_takes_its_tokens_and_no_others(keys_url: 
     assert document["resource"] == url
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_with_authentication_other_machines_may_connect(tmp_path: Path, host: str) -> None:
     tokens = people_of(tmp_path / "tokens")
     if host == "::" and not os.path.exists("/proc/net/if_inet6"):  # noqa: PTH110
         pytest.skip("this machine has no IPv6")
     with program("--auth-token-file", tokens, "--host", host) as (started, url):
-        loopback = f"http://127.0.0.1:{httpx.URL(url).port}/mcp" if host == "0.0.0.0" else url  # noqa: S104
+        loopback = f"http://127.0.0.1:{httpx.URL(url).port}/mcp" if host == "0.0.0.0" else url
         assert post(loopback.replace("[::]", "[::1]"), token=ALICE).status_code == 200
         assert "Add other host names with --allowed-host" in started.errors
 
@@ -777,21 +777,21 @@ def test_with_authentication_other_machines_may_connect(tmp_path: Path, host: st
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"auth_issuer": ISSUER}, "give all three"),
-        ({"auth_jwks_url": ISSUER}, "give all three"),
-        (OAUTH | {"auth_token_file": Path("tokens")}, "two ways to authenticate"),
-        (OAUTH | {"auth_jwks_url": "http://login.example.com/keys"}, "--auth-jwks-url asks for plain http"),
-        (OAUTH | {"auth_issuer": "login.example.com"}, "--auth-issuer is not a URL"),
-        (OAUTH | {"auth_jwks_url": "https://me:secret@login.example.com"}, "--auth-jwks-url is not a URL"),
-        (OAUTH | {"host": "192.0.2.1"}, "--auth-issuer needs --public-url"),
-        ({"public_url": "http://mcp.example.com/mcp"}, "--public-url asks for plain http"),
-        ({"public_url": "https://mcp.example.com/mcp?x=1"}, "--public-url is not a URL"),
+        ({"auth_issuer": ISSUER}, "must be set together"),
+        ({"auth_jwks_url": ISSUER}, "must be set together"),
+        (OAUTH | {"auth_token_file": Path("tokens")}, "exclude each other"),
+        (OAUTH | {"auth_jwks_url": "http://login.example.com/keys"}, "--auth-jwks-url uses plain http"),
+        (OAUTH | {"auth_issuer": "login.example.com"}, "--auth-issuer is not a valid URL"),
+        (OAUTH | {"auth_jwks_url": "https://me:secret@login.example.com"}, "--auth-jwks-url is not a valid URL"),
+        (OAUTH | {"host": "192.0.2.1"}, "--auth-issuer requires --public-url"),
+        ({"public_url": "http://mcp.example.com/mcp"}, "--public-url uses plain http"),
+        ({"public_url": "https://mcp.example.com/mcp?x=1"}, "--public-url is not a valid URL"),
         ({"host": "192.0.2.1"}, "no authentication"),
-        ({"allowed_hosts": ("*",)}, "--allowed-host is not of the right form"),
-        ({"allowed_hosts": ("https://mcp.example.com",)}, "--allowed-host is not of the right form"),
-        ({"allowed_origins": ("*",)}, "--allowed-origin is not of the right form"),
-        ({"allowed_origins": ("null",)}, "--allowed-origin is not of the right form"),
-        ({"allowed_origins": ("https://app.example.com/",)}, "--allowed-origin is not of the right form"),
+        ({"allowed_hosts": ("*",)}, "--allowed-host has the wrong form"),
+        ({"allowed_hosts": ("https://mcp.example.com",)}, "--allowed-host has the wrong form"),
+        ({"allowed_origins": ("*",)}, "--allowed-origin has the wrong form"),
+        ({"allowed_origins": ("null",)}, "--allowed-origin has the wrong form"),
+        ({"allowed_origins": ("https://app.example.com/",)}, "--allowed-origin has the wrong form"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from mcp import Client, StdioServerParameters
 from support import AUDIENCE, PAGE, TARGET, VALID_ARGUMENTS, people, serving
 from support_cli import PROGRAM, SECONDS, environment, run, run_on_terminal
 
+import cams_mcp
 from cams_mcp import __version__
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.operations import OPERATIONS
@@ -73,12 +76,12 @@ def failed_cleanly(result: Result | subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--endpoint", "http://cams.example.com", "uses plain http for another machine"),
-        ("--endpoint", "https://example.com/path", "is not a host or URL"),
-        ("--endpoint", "ftp://example.com", "is not a host or URL"),
-        ("--endpoint", "a b", "is not a host or URL"),
-        ("--region", "Singapore", "is not a region ID"),
-        ("--fault", "throttle", "works on the sandbox only"),
+        ("--endpoint", "http://cams.example.com", "uses plain http to another machine"),
+        ("--endpoint", "https://example.com/path", "is not a valid host or URL"),
+        ("--endpoint", "ftp://example.com", "is not a valid host or URL"),
+        ("--endpoint", "a b", "is not a valid host or URL"),
+        ("--region", "Singapore", "is not a valid region id"),
+        ("--fault", "throttle", "requires --sandbox"),
         ("--access-key-id", "some-id", "needs both its id and its secret"),
         ("--access-key-secret", "some-secret", "needs both its id and its secret"),
         ("--users-in", "header", "'header' is not one of"),
@@ -108,7 +111,7 @@ def test_a_wrong_fault_gives_one_clear_message(invoke: Invoke, command: tuple[st
     assert "--fault (CAMS_MCP_FAULT)" in failed_cleanly(invoke(*command, "--fault", fault))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "example.com", "192.0.2.1", "::"])  # noqa: S104 - refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.com", "192.0.2.1", "::"])
 @pytest.mark.parametrize("command", [("serve", "--sandbox", "--transport", "http"), ("sandbox",)])
 def test_a_host_that_others_can_reach_is_refused(invoke: Invoke, command: tuple[str, ...], host: str) -> None:
     result = invoke(*command, "--host", host, "--port", "0")
@@ -220,6 +223,22 @@ def test_only_tools_has_an_option_that_is_no_setting_among_the_settled_commands(
     assert without == {("tools", "as_json")}
 
 
+OF_OTHER_PROGRAMS = {"--force-reinstall"}
+
+
+def test_every_option_that_a_text_of_the_program_names_exists() -> None:
+    own = {name for _, option in all_options() for name in (*option.opts, *option.secondary_opts)}
+    own |= {"--help", "--version"}
+    named: dict[str, str] = {}
+    for path in Path(cams_mcp.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= dict.fromkeys(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])", node.value), path.name)
+
+    assert named
+    assert {name: file for name, file in named.items() if name not in own | OF_OTHER_PROGRAMS} == {}
+
+
 def test_call_takes_the_options_that_serve_takes() -> None:
     options = all_options()
     serve, call = (
@@ -304,7 +323,7 @@ def test_the_flag_for_the_access_key_goes_before_its_variable(invoke: Invoke, ur
         ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, [], "Forbidden.RAM"),
         ({"CAMS_MCP_FAULT": "latency:1:0 denied", "CAMS_MCP_SANDBOX": "1"}, [], "Forbidden.RAM"),
         ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, ["--fault", "html413"], "(413)"),
-        ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, ["--no-sandbox"], "works on the sandbox only"),
+        ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, ["--no-sandbox"], "requires --sandbox"),
         (
             {"CAMS_MCP_FAULT": "error", "CAMS_MCP_RETRIES": "5"},
             ["--sandbox", "--retries", "0"],

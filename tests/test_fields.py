@@ -22,6 +22,7 @@ from support import (
     writes_that_arrived,
 )
 
+from cams_mcp.app import audiences_of, check
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import ConfigurationError, InvalidArguments
 from cams_mcp.fields import LONGEST_ID, LONGEST_TEXT, MOST
@@ -302,17 +303,17 @@ async def test_the_second_step_may_spell_an_id_with_white_space(sandbox: Sandbox
 def test_the_operators_audiences_are_spelled_as_those_of_a_call() -> None:
     settings_ = Settings(sandbox=True, allow_audience=(f" {AUDIENCE}\n",))
 
-    assert settings_.policy.audiences == {AUDIENCE}
+    assert audiences_of(settings_) == {AUDIENCE}
 
 
 @pytest.mark.parametrize("wrong", ["", " ", "6000 1", "\uff16\uff10", "\udcff", "6000\u200b"])
 def test_an_audience_that_can_never_be_written_to_is_no_setting(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="--allow-audience"):
-        Settings(sandbox=True, allow_audience=(AUDIENCE, wrong))
+        check(Settings(sandbox=True, allow_audience=(AUDIENCE, wrong)))
 
 
 @pytest.mark.parametrize(
-    "name", ["region", "endpoint", "access_key_id", "access_key_secret", "security_token", "store_url"]
+    "name", ["region", "endpoint", "access_key_id", "access_key_secret", "security_token", "store"]
 )
 @pytest.mark.parametrize("value", ["\udcff", "a\0b", "a\nb"])
 def test_a_setting_that_cannot_be_sent_is_a_wrong_setting(name: str, value: str) -> None:

@@ -1062,8 +1062,8 @@ def not_serving(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ready(app: Any, listener: socket.socket, **more: Any) -> None:
         listener.close()
 
-    from cams_mcp.cli import options, serve  # noqa: PLC0415, F401 - imported first, as the program does
-    from cams_mcp.http import running  # noqa: PLC0415
+    from cams_mcp.cli import options, serve  # noqa: F401 - imported first, as the program does
+    from cams_mcp.http import serve as running
 
     monkeypatch.setattr(running, "serve_http", ready)
 

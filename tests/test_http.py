@@ -13,8 +13,10 @@ from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, mcp_s
 from support_process import ENVELOPE, HANDSHAKE, Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.http import HttpSettings, bind, http_app, require_loopback
+from cams_mcp.hosts import require_loopback
+from cams_mcp.http import bind, http_app
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.settings import HttpSettings
 from cams_mcp.tools.definitions import load_catalog
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
@@ -151,7 +153,7 @@ def test_nothing_is_served_beside_the_endpoint(url: str) -> None:
             assert client.get(httpx.URL(url).copy_with(path=path)).status_code == 404
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", "127.0.0.1.example.com"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", "127.0.0.1.example.com"])
 def test_another_host_than_loopback_is_refused_with_the_way_out(host: str) -> None:
     with Program(*SERVE, "--sandbox", "--host", host) as program:
         assert program.status() == 1

@@ -165,7 +165,7 @@ def test_every_variable_of_the_registry_has_the_form_it_must_have() -> None:
         assert variable.get("format", "string") in {"string", "number", "boolean", "filepath"}
         assert isinstance(variable.get("default", ""), str)
         assert "choices" not in variable or variable.get("default") in variable["choices"]
-    secret = re.compile("SECRET|SECURITY_TOKEN|STORE$")
+    secret = re.compile("ACCESS_KEY|SECURITY_TOKEN|STORE$")
     assert {name for name, about in VARIABLES.items() if about.get("isSecret")} == set(filter(secret.search, VARIABLES))
 
 

@@ -31,6 +31,7 @@ from support_redis import MISSING, REDIS, RedisServer, free_port
 from test_guard_machine import GuardMachine
 from test_store import ATTEMPTS, BINDINGS, WRITE, events, run_at_once, spend_each_once
 
+from cams_mcp.app import check, store_of
 from cams_mcp.deadlines import until
 from cams_mcp.errors import ConfigurationError, NotConfirmed, StoreError
 from cams_mcp.sandbox import Sandbox
@@ -234,7 +235,7 @@ def test_over_tls_only_a_redis_with_a_trusted_certificate_of_its_name_is_used(
     tls_port = free_port()
     with RedisServer(tmp_path, "--tls-port", str(tls_port), "--tls-ca-cert-file", str(cert), *options):
         url = f"rediss://127.0.0.1:{tls_port}/0" + (f"?ssl_ca_certs={cert}" if trusted else "")
-        with closing(Settings(store_url=url).store()) as store:
+        with closing(store_of(Settings(store=url))) as store:
             if good:
                 assert store.begin(a_write(), "off", None)
             else:
@@ -393,7 +394,7 @@ class TestGuardOverRedis:
     ],
 )
 def test_a_url_of_a_redis_is_taken(url: str) -> None:
-    store = Settings(store_url=url).store()
+    store = store_of(Settings(store=url))
 
     assert isinstance(store, RedisStore)
     store.close()
@@ -423,20 +424,20 @@ def test_a_url_of_a_redis_is_taken(url: str) -> None:
 )
 def test_another_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"--store (is neither|\(CAMS_MCP_STORE\) has a control character)"
+        ConfigurationError, match=r"--store (is neither|\(CAMS_MCP_STORE\) contains a control character)"
     ) as caught:
-        Settings(store_url=url)
+        check(Settings(store=url))
 
     assert PASSWORD not in str(caught.value)
 
 
 def test_settings_do_not_show_the_url() -> None:
-    assert PASSWORD not in repr(Settings(store_url=f"redis://:{PASSWORD}@127.0.0.1/0"))
+    assert PASSWORD not in repr(Settings(store=f"redis://:{PASSWORD}@127.0.0.1/0"))
 
 
 def test_a_state_directory_beside_another_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="two places"):
-        Settings(store_url=NOBODY, state_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        Settings(store=NOBODY, state_dir=tmp_path)
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,8 +451,8 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 def test_the_library_is_imported_only_if_it_is_asked_for() -> None:
     code = (
-        "import sys; from cams_mcp.settings import Settings; "
-        "Settings(sandbox=True).store(); print('redis' in sys.modules)"
+        "import sys; from cams_mcp.app import store_of; from cams_mcp.settings import Settings; "
+        "store_of(Settings(sandbox=True)); print('redis' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -359,7 +359,7 @@ def test_upload_folders_are_not_for_other_machines(tmp_path: Path) -> None:
 
     done = run(
         tmp_path,
-        *("serve", "--sandbox", "--transport", "http", "--host", "0.0.0.0", "--port", "0"),  # noqa: S104 - refused
+        *("serve", "--sandbox", "--transport", "http", "--host", "0.0.0.0", "--port", "0"),
         *("--auth-token-file", str(tokens), "--upload-dir", str(tmp_path)),
     )
 

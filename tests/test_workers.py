@@ -139,7 +139,8 @@ def test_a_worker_that_dies_is_told_in_the_log_and_replaced(workers: Workers) ->
     ("arguments", "environment", "problem"),
     [
         ((), {}, "With --workers, all workers must share one store"),
-        (("--legacy-sessions", "on"), {}, "works with one worker only"),
+        (("--legacy-sessions", "on"), {}, "requires a single worker"),
+        (("--state-dir", "{here}", "--cams-at-once", "1"), {}, "--cams-at-once must be at least the number of workers"),
         (
             ("--state-dir", "{here}"),
             {"OTEL_TRACES_EXPORTER": "nonsense"},

@@ -34,6 +34,7 @@ from cams_mcp.errors import (
 )
 from cams_mcp.models import Request
 from cams_mcp.operation import AnyOperation, Operation, RequestT, ResponseT
+from cams_mcp.settings import Settings
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"
@@ -59,9 +60,9 @@ class ClientOptions:
         max_answer_bytes: maximum size of a response, both compressed and decompressed. Larger responses are rejected.
     """
 
-    users_in: Literal["body", "query"] = "body"
-    timeout: float = 30.0
-    retries: int = 2
+    users_in: Literal["body", "query"] = Settings.users_in
+    timeout: float = Settings.timeout
+    retries: int = Settings.retries
     max_answer_bytes: int = 16 * 1024 * 1024
 
     @property

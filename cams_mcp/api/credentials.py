@@ -145,7 +145,7 @@ class OfficialChain:
         try:
             if self._provider is None:
                 # Imported late because it is slow.
-                from alibabacloud_credentials.provider import (  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+                from alibabacloud_credentials.provider import (  # pyright: ignore[reportMissingTypeStubs]
                     DefaultCredentialsProvider,
                 )
 

@@ -7,24 +7,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cams_mcp.errors import ConfigurationError
-
-DEFAULT_REGION = "ap-southeast-1"
-"""Singapore, the one documented region."""
+from cams_mcp.hosts import is_loopback
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, IPv6 with or without brackets) is this machine's loopback."""
-    if host.lower() == "localhost":
-        return True
-    import ipaddress  # noqa: PLC0415 - seldom needed, never at start
-
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +33,7 @@ class Endpoint:
         """
         if not _REGION.fullmatch(region):
             raise ConfigurationError(
-                "--region (CAMS_MCP_REGION) is not a region ID.", hint="Use a region like ap-southeast-1."
+                "--region (CAMS_MCP_REGION) is not a valid region id.", hint="Use an id like ap-southeast-1."
             )
         return cls("https", f"cams.{region}.aliyuncs.com")
 

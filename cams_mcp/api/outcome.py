@@ -91,7 +91,7 @@ def _status_class(status: int) -> _StatusClass:
         return "success"
     if status in REFUSAL_STATUSES:
         return "refusal"
-    return "unavailable" if status == 503 else "other"  # noqa: PLR2004
+    return "unavailable" if status == 503 else "other"
 
 
 def _code_class(code: str | None) -> _CodeClass:

@@ -86,14 +86,14 @@ def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | Malf
     page = start in (b"", b"<") or (kind.startswith("text/plain") and not like_json)
     html = start == b"<" or "html" in kind
     action, request_id = operation.action, answer.request_id
-    if not like_json and status == 413:  # noqa: PLR2004
+    if not like_json and status == 413:
         message = "a proxy in front of CAMS rejected the request as too large (413)."
         hint = "Send fewer users per call, or raise the proxy's body limit (nginx: client_max_body_size)."
-    elif not like_json and status == 414:  # noqa: PLR2004
+    elif not like_json and status == 414:
         message = "a proxy in front of CAMS rejected the request because its URL is too long (414)."
         hint = "Use --users-in body (the default), or send fewer users per call."
-    elif html or 300 <= status < 400:  # noqa: PLR2004
-        what = "a redirect" if status < 400 and not html else "an HTML page"  # noqa: PLR2004
+    elif html or 300 <= status < 400:
+        what = "a redirect" if status < 400 and not html else "an HTML page"
         message = f"a proxy or gateway in front of CAMS returned {what} instead of CAMS's JSON."
         hint = "Check the proxy settings (HTTPS_PROXY, NO_PROXY), --endpoint, and whether the network has a login page."
     else:
@@ -175,4 +175,4 @@ def _retry_after(answer: Answer) -> float | None:
         wait = float(answer.headers["x-acs-retry-after"]) / 1000
     except (KeyError, ValueError):
         return None
-    return wait if 0 < wait < 86_400 else None  # noqa: PLR2004 - a day; more is no wait but an error
+    return wait if 0 < wait < 86_400 else None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cams_mcp.cli.options import STATE_DIR, STORE, errors_shown, with_options
+from cams_mcp.app import store_of
+from cams_mcp.cli.options import errors_shown, with_options
 from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 
@@ -20,8 +22,8 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 @click.command("audit")
 @with_options(
-    STATE_DIR,
-    STORE,
+    "state_dir",
+    "store",
     click.option(
         "--since",
         metavar="TIME",
@@ -29,17 +31,15 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
-def command(state_dir: Path | None, store_url: str, since: str | None, as_json: bool) -> None:
+def command(state_dir: Path | None, store: str, since: str | None, as_json: bool) -> None:
     """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
     The trail contains ids, counts and digests, but no people's addresses. Digests are salted: equal requests have equal
     digests on this machine only or, with --store, on all hosts that share the store.
     """
     start = _parse(since)
-    with errors_shown():
-        store = Settings(state_dir=state_dir, store_url=store_url).store()
-        entries = store.audit(start)
-        store.close()
+    with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:
+        entries = opened.audit(start)
     for entry in entries:
         click.echo(json.dumps(_with_iso_time(entry)) if as_json else _line(entry))
     if not entries and not as_json:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from cams_mcp import __version__
+from cams_mcp.app import in_memory, state_dir_of, store_of
 from cams_mcp.cli.clients import CLIENTS, Client
 from cams_mcp.errors import ConfigurationError, StoreError
-from cams_mcp.settings import Settings, default_state_dir
+from cams_mcp.settings import Settings
 from cams_mcp.store import SQLITE, Store
 from cams_mcp.store.files import check_directory
 
@@ -101,11 +102,11 @@ def check_uploads(settings: Settings) -> list[Check]:
 
 def check_state(settings: Settings) -> Check:
     """Check the store of approvals, ledger and audit trail."""
-    if settings.in_memory:
+    if in_memory(settings):
         return Check("state", "ok", "The sandbox keeps its state in memory.")
-    if settings.store_url != SQLITE:
+    if settings.store != SQLITE:
         return _check_shared_store(settings)
-    return _check_directory(settings.state_dir or default_state_dir())
+    return _check_directory(state_dir_of(settings))
 
 
 def _check_directory(directory: Path) -> Check:
@@ -137,7 +138,7 @@ def _check_directory(directory: Path) -> Check:
 
 def _check_shared_store(settings: Settings) -> Check:
     try:
-        store = settings.store()
+        store = store_of(settings)
         store.digest("ready")
         store.close()
     except (StoreError, ConfigurationError) as error:

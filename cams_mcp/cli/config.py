@@ -14,7 +14,7 @@ import click
 from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.cli.clients import CLIENTS, Client, Server
 from cams_mcp.cli.config_files import write_merged
-from cams_mcp.cli.options import READ_ONLY, errors_shown, option, with_options
+from cams_mcp.cli.options import errors_shown, option, with_options
 from cams_mcp.errors import ConfigurationError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -24,9 +24,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 @click.argument("client", type=click.Choice(list(CLIENTS)))
 @with_options(
     click.option("--name", default="cams", show_default=True, help="Name of the server in the client."),
-    option("--sandbox/--no-sandbox", default=False, help="Use the embedded sandbox: no account, no network."),
-    READ_ONLY,
-    option("--region", help="CAMS region, if not the default."),
+    "sandbox",
+    "read_only",
+    option("region", default=None, help="CAMS region, if not the default."),
     click.option("--profile", help="Profile of `aliyun configure`, if not the current one."),
     click.option(
         "--refer-to-key",

@@ -13,7 +13,7 @@ import anyio
 import click
 
 from cams_mcp.cli.checks import Check, check_clients, check_packages, check_python, check_state, check_uploads
-from cams_mcp.cli.options import with_settings
+from cams_mcp.cli.options import GroupedCommand, with_settings
 from cams_mcp.cli.remote_checks import PROXY_HINT, check_clock, check_credentials, check_endpoint, check_read
 from cams_mcp.settings import Settings
 
@@ -22,7 +22,7 @@ SECONDS = 8.0
 COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=GroupedCommand)
 @with_settings(click.option("--json", "as_json", is_flag=True, help="Print the results as a JSON list."))
 def command(settings: Settings, as_json: bool) -> None:
     """Check versions, credentials, endpoint, clock, permissions, state directory and clients, and suggest fixes.

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.cli.options import with_options
 from cams_mcp.operations import OPERATIONS
 
 
 @click.command("ram-policy")
-@with_options(READ_ONLY)
+@with_options("read_only")
 def command(read_only: bool) -> None:
     """Print the RAM policy with the least that the tools need, as JSON.
 

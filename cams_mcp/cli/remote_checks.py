@@ -14,12 +14,13 @@ import httpx
 from cams_mcp import __version__
 from cams_mcp.api.credentials import AccessKey, OfficialChain
 from cams_mcp.api.responses import server_date
+from cams_mcp.app import endpoint_of, open_toolbox
 from cams_mcp.cli.checks import Check
 from cams_mcp.confirmation import Caller, Question
 from cams_mcp.errors import CamsMcpError, PermissionDenied, ServiceError, clock_hint
 from cams_mcp.operations import LIST_INSTANCE
 from cams_mcp.redaction import scrub
-from cams_mcp.settings import Settings
+from cams_mcp.settings import OPTIONS, Settings
 
 CLOSE_SECONDS = 60
 ACCEPTED_SECONDS = 900
@@ -35,8 +36,8 @@ async def check_credentials(settings: Settings) -> Check:
     if settings.sandbox:
         return Check("credentials", "ok", "The sandbox has its own credentials.")
     if settings.access_key_id:
-        shown = mask(settings.access_key_id)
-        return Check("credentials", "ok", f"{shown}, from --access-key-id or CAMS_MCP_ACCESS_KEY_ID.")
+        option, shown = OPTIONS["access_key_id"], mask(settings.access_key_id)
+        return Check("credentials", "ok", f"{shown}, from {option.flag} or {option.variable}.")
 
     def look_up() -> AccessKey:
         return anyio.run(OfficialChain())
@@ -62,7 +63,8 @@ async def check_endpoint(settings: Settings, answered: list[dt.datetime | None])
     """
     if settings.sandbox:
         return Check("endpoint", "ok", "Using the embedded sandbox, without network access.")
-    url = settings.address.url
+    endpoint = endpoint_of(settings)
+    url = endpoint.url
     try:
         async with httpx.AsyncClient(timeout=settings.timeout) as client, client.stream("GET", url) as response:
             answered.append(server_date(response.headers.get("date")))
@@ -90,7 +92,7 @@ async def check_endpoint(settings: Settings, answered: list[dt.datetime | None])
     return Check(
         "endpoint",
         "ok",
-        f"{url} is reachable" + (", and its certificate is trusted." if settings.address.scheme == "https" else "."),
+        f"{url} is reachable" + (", and its certificate is trusted." if endpoint.scheme == "https" else "."),
     )
 
 
@@ -111,7 +113,7 @@ async def check_read(settings: Settings) -> Check:
     """Make one signed read call, the same way as a tool."""
     action = LIST_INSTANCE.ram_action
     try:
-        async with settings.open() as toolbox:
+        async with open_toolbox(settings) as toolbox:
             outcome = await toolbox.call(LIST_INSTANCE.name, {"page_size": 1}, Caller(client=f"doctor {__version__}"))
     except PermissionDenied as error:
         return Check(

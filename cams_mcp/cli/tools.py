@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.cli.options import with_options
 from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("tools")
 @with_options(
-    READ_ONLY,
-    click.option("--json", "as_json", is_flag=True, help="The definitions as MCP sends them."),
+    "read_only",
+    click.option("--json", "as_json", is_flag=True, help="Print the definitions as MCP sends them."),
 )
 def command(read_only: bool, as_json: bool) -> None:
     """List the tools and their arguments."""

@@ -16,7 +16,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cams_mcp.cli.options import Failure, with_settings
+from cams_mcp.app import open_uploads
+from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
 from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Caller, Preview
 from cams_mcp.errors import NotConfirmed
@@ -36,7 +37,7 @@ STOPPED = 4
 _FILE_ARGUMENTS = ("email_column", "phone_column", "default_region", "suppression_path")
 
 
-@click.command("upload")
+@click.command("upload", cls=GroupedCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--space", "cust_space_id", help="Instance id (cust_space_id), from list_instance.")
 @click.option("--page", "page_id", help="Messenger Page ID.")
@@ -154,7 +155,7 @@ async def _run(
     async def report(done: float, total: float, message: str) -> None:
         progress.update(task, description=message, completed=done, total=total or None)
 
-    async with settings.open_uploads(_open, on_invalid=invalid.add) as uploads:
+    async with open_uploads(settings, _open, on_invalid=invalid.add) as uploads:
         caller = replace(terminal_caller("cams-mcp upload", before=progress.stop, after=progress.start), report=report)
         outcome = await _call(uploads, arguments, caller, dry_run=dry_run)
         progress.remove_task(task)

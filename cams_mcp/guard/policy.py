@@ -7,9 +7,7 @@ from typing import Protocol
 
 from cams_mcp.confirmation import ConfirmMode
 from cams_mcp.operation import Operation, RequestT, ResponseT
-
-ASK_SECONDS = 120.0
-HOLD_SECONDS = 24 * 3600.0
+from cams_mcp.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +26,9 @@ class Policy:
         targets: the ids of the only targets that may be written to; empty allows all.
     """
 
-    confirm: ConfirmMode = "auto"
-    ask_seconds: float = ASK_SECONDS
-    hold_seconds: float = HOLD_SECONDS
+    confirm: ConfirmMode = Settings.confirm
+    ask_seconds: float = Settings.ask_timeout
+    hold_seconds: float = Settings.hold_hours * 3600
     read_only: bool = False
     per_call: int | None = None
     per_day: int | None = None

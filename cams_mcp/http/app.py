@@ -16,12 +16,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cams_mcp.access import SCOPES
+from cams_mcp.http.addresses import allowed_hosts, allowed_origins
 from cams_mcp.http.health import Health
 from cams_mcp.http.messages import ReadMessages
 from cams_mcp.http.middleware import REQUEST_ID_HEADER, KnownHosts, RequestIds
 from cams_mcp.http.scopes import RequireScopes, RequireToken
-from cams_mcp.http.settings import MCP_PATH, HttpSettings
 from cams_mcp.logs import quiet_sdk
+from cams_mcp.settings import MCP_PATH, HttpSettings
 from cams_mcp.tools.definitions import Catalog
 
 _URL = TypeAdapter(AnyHttpUrl)
@@ -51,7 +52,9 @@ def http_app(
     quiet_sdk()
     settings = settings or HttpSettings()
     # The SDK's own DNS-rebinding protection covers only some spellings of loopback, and not HTTP's default port.
-    security = TransportSecuritySettings(allowed_hosts=settings.hosts, allowed_origins=settings.origins)
+    security = TransportSecuritySettings(
+        allowed_hosts=allowed_hosts(settings), allowed_origins=allowed_origins(settings)
+    )
     routes: list[Route] = health.routes() if health else []
     resource, metadata_url = _URL.validate_python(resource_url), None
     if settings.auth_issuer:

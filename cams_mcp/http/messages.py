@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cams_mcp.http.settings import MCP_PATH
 from cams_mcp.server.messages import Unreadable, read_message, require_version
+from cams_mcp.settings import MCP_PATH
 
 SUMMARY_KEY = "cams_mcp.request"
 """Key of the `RequestSummary` in the ASGI scope, for inner middleware."""

@@ -12,9 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cams_mcp.http.settings import MCP_PATH
 from cams_mcp.logs import request_id
 from cams_mcp.redaction import identifier
+from cams_mcp.settings import MCP_PATH
 
 REQUEST_ID_HEADER = "x-request-id"
 

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cams_mcp.access import READ_SCOPE, SCOPES, WRITE_SCOPE, Access
 from cams_mcp.http.auth import access_of
 from cams_mcp.http.messages import SUMMARY_KEY, RequestSummary
-from cams_mcp.http.settings import MCP_PATH
 from cams_mcp.server.server import OPEN_METHODS
+from cams_mcp.settings import MCP_PATH
 from cams_mcp.tools.definitions import Catalog
 
 

@@ -10,18 +10,20 @@ from functools import partial
 import anyio
 
 from cams_mcp.access import LOCAL
+from cams_mcp.app import LazyToolbox, credentials_of, in_memory, open_toolbox, store_of
 from cams_mcp.errors import ConfigurationError
+from cams_mcp.http.addresses import is_hidden, url_on
 from cams_mcp.http.app import http_app
-from cams_mcp.http.auth import JwtVerifier, current_access
+from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, current_access
 from cams_mcp.http.health import Check, Health
 from cams_mcp.http.limits import LimitedTools
-from cams_mcp.http.settings import HttpSettings
 from cams_mcp.http.shutdown import Draining
 from cams_mcp.http.sockets import bind, serve_http
 from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server
-from cams_mcp.settings import LazyToolbox, Settings
+from cams_mcp.settings import HttpSettings, Settings
+from cams_mcp.store import SQLITE
 from cams_mcp.threads import in_thread
 from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
@@ -30,7 +32,7 @@ HIDDEN = "The server accepts only requests addressed to loopback. Add other host
 
 
 async def run_http(
-    settings: Settings, http: HttpSettings, log_format: LogFormat = "text", listener: socket.socket | None = None
+    settings: Settings, http: HttpSettings, log_format: LogFormat, listener: socket.socket | None = None
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -40,18 +42,18 @@ async def run_http(
     Raises:
         ConfigurationError: the token file is unusable, or the address is already in use.
     """
-    verifier = http.verifier()
-    if http.is_hidden and listener is None:
+    verifier = _verifier(http)
+    if is_hidden(http) and listener is None:
         announce(HIDDEN, log_format)
     catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-    store = settings.store()
-    checks: dict[str, Check] = {"credentials": settings.credentials()}
+    store = store_of(settings)
+    checks: dict[str, Check] = {"credentials": credentials_of(settings)}
     if catalog.writing:
         checks["store"] = partial(in_thread, partial(store.digest, "ready"))
     if isinstance(verifier, JwtVerifier):
         checks["keys"] = verifier.check
     try:
-        async with LazyToolbox(settings.open) as toolbox:
+        async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
             tools: Tools = toolbox
             if verifier is not None:
                 # Without authentication every caller has the same principal, so per-principal limits make no sense.
@@ -59,7 +61,7 @@ async def run_http(
             work = Draining(tools, catalog.writing)
             announces = listener is None
             listener = listener or bind(http.host, http.port)
-            url = http.url(listener.getsockname()[1])
+            url = url_on(http, listener.getsockname()[1])
             app = http_app(
                 create_server(catalog, work, current_access if verifier else lambda: LOCAL),
                 http,
@@ -82,21 +84,26 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
         prepare: called first in each worker. It may start threads.
 
     Raises:
-        ConfigurationError: as for `run_http`, or the workers could not share one store.
+        ConfigurationError: as for `run_http`, or the workers could not share one store or the request limit.
     """
     require_fork()
-    if settings.in_memory:
+    if in_memory(settings):
         raise ConfigurationError(
             "With --workers, all workers must share one store, but the embedded sandbox keeps its store in memory.",
             hint="Add --state-dir or --store.",
         )
-    http.verifier()
-    settings.store().close()
+    if settings.cams_at_once < http.workers:
+        raise ConfigurationError(
+            "--cams-at-once must be at least the number of workers: the limit is divided among them.",
+            hint=f"Use --cams-at-once {http.workers} or more, or fewer workers.",
+        )
+    _verifier(http)
+    store_of(settings).close()
     listener = bind(http.host, http.port)
     # The limits on requests to CAMS apply to all workers combined, so each gets its share.
     share = replace(
         settings,
-        cams_at_once=max(1, settings.cams_at_once // http.workers),
+        cams_at_once=settings.cams_at_once // http.workers,
         cams_per_second=settings.cams_per_second / http.workers if settings.cams_per_second else None,
     )
 
@@ -105,9 +112,9 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
         anyio.run(run_http, share, http, log_format, listener)
 
     def ready() -> None:
-        if http.is_hidden:
+        if is_hidden(http):
             announce(HIDDEN, log_format)
-        announce(f"Listening on {http.url(listener.getsockname()[1])}", log_format)
+        announce(f"Listening on {url_on(http, listener.getsockname()[1])}", log_format)
 
     return run_workers(http.workers, serve, ready)
 
@@ -115,5 +122,18 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
 def _keeps_sessions(settings: Settings, http: HttpSettings) -> bool:
     """Whether legacy clients get sessions. By default not if another process might receive their next request."""
     if http.legacy_sessions == "auto":
-        return http.workers == 1 and settings.store_url == "sqlite"
+        return http.workers == 1 and settings.store == SQLITE
     return http.legacy_sessions == "on"
+
+
+def _verifier(http: HttpSettings) -> JwtVerifier | TokenFile | None:
+    """What checks bearer tokens.
+
+    Raises:
+        ConfigurationError: the token file cannot be used.
+    """
+    if http.auth_token_file:
+        return TokenFile(http.auth_token_file)
+    if http.auth_issuer and http.auth_audience and http.auth_jwks_url:
+        return JwtVerifier(KeySet(http.auth_jwks_url), issuer=http.auth_issuer, audience=http.auth_audience)
+    return None

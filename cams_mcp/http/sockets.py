@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.types import ASGIApp
 
-from cams_mcp.api.endpoint import is_loopback
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
 
@@ -34,22 +33,6 @@ class Work(Protocol):
     def cancel_questions(self) -> None: ...
 
     def cancel_calls(self) -> None: ...
-
-
-def require_loopback(
-    host: str, what: str, *, hint: str = "Use --host 127.0.0.1, and a reverse proxy with authentication."
-) -> None:
-    """Raise ConfigurationError unless `host` is a loopback address."""
-    if not is_loopback(host):
-        raise ConfigurationError(
-            f"{what} has no authentication, so it can listen only on a loopback address.",
-            hint=hint,
-        )
-
-
-def authority(host: str) -> str:
-    """Format a host for use in a URL."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -111,7 +94,7 @@ async def serve_http(
     listener: socket.socket,
     *,
     ready: str | None,
-    log_format: LogFormat = "text",
+    log_format: LogFormat,
     work: Work | None = None,
     grace: float = 0.0,
     now: Callable[[], float] = time.monotonic,

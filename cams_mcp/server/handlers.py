@@ -57,18 +57,18 @@ class PromptAndResourceHandlers:
         }
 
     async def list_prompts(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-        from cams_mcp.server.prompts import list_prompts  # noqa: PLC0415 - not needed at startup
+        from cams_mcp.server.prompts import list_prompts
 
         return types.ListPromptsResult(prompts=list_prompts(self._visible()))
 
     async def get_prompt(self, ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
-        from cams_mcp.server.prompts import get_prompt  # noqa: PLC0415 - not needed at startup
+        from cams_mcp.server.prompts import get_prompt
 
         with _protocol_errors("prompt"):
             return get_prompt(params.name, params.arguments or {}, self._visible())
 
     async def complete(self, ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
-        from cams_mcp.server.completions import Completions  # noqa: PLC0415 - not needed at startup
+        from cams_mcp.server.completions import Completions
 
         if not isinstance(params.ref, types.PromptReference):
             raise MCPError(types.INVALID_PARAMS, "This server has no resource templates to complete.")
@@ -87,7 +87,7 @@ class PromptAndResourceHandlers:
     async def list_resources(
         self, ctx: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        from cams_mcp.server.resources import RESOURCES  # noqa: PLC0415 - not needed at startup
+        from cams_mcp.server.resources import RESOURCES
 
         return types.ListResourcesResult(resources=list(RESOURCES))
 
@@ -97,7 +97,7 @@ class PromptAndResourceHandlers:
         return types.ListResourceTemplatesResult(resource_templates=[])
 
     async def read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        from cams_mcp.server.resources import RESOURCES, read_resource  # noqa: PLC0415 - not needed at startup
+        from cams_mcp.server.resources import RESOURCES, read_resource
 
         with _protocol_errors("resource"):
             found = await read_resource(params.uri, self._visible(), self._calls(ctx))

@@ -99,7 +99,7 @@ def errors_reference() -> str:
 def _known(tools: Collection[str]) -> list[AnyTool]:
     known: list[AnyTool] = list(OPERATIONS)
     if not set(tools) <= {tool.name for tool in known}:
-        from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415 - not always wanted
+        from cams_mcp.upload.service import FILE_TOOLS
 
         known += FILE_TOOLS
     return known

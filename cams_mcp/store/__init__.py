@@ -40,7 +40,7 @@ def open_store(url: str, directory: Path | None) -> BaseStore:
     if url == SQLITE:
         return Store(directory)
     try:
-        from cams_mcp.store.redis import RedisStore  # noqa: PLC0415 - an extra, and not always wanted
+        from cams_mcp.store.redis import RedisStore
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise

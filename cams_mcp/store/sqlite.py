@@ -97,15 +97,14 @@ class _SqliteStep(Step):
 
     def last_write(self, digests: Sequence[str]) -> int:
         row = self._execute(
-            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",  # noqa: S608 - only question marks
+            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",
             (*digests, *digests),
         ).fetchone()
         return int(row[0])
 
     def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
         row = self._execute(
-            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} "  # noqa: S608 - only question marks
-            "AND started > ? ORDER BY id DESC LIMIT 1",
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND started > ? ORDER BY id DESC LIMIT 1",
             (*digests, *digests, since),
         ).fetchone()
         return Earlier(*row) if row else None
@@ -116,7 +115,7 @@ class _SqliteStep(Step):
         ).fetchall()
         digests = [*write.digests, *(row[0] for row in rests)]
         row = self._execute(
-            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND id != ? "  # noqa: S608
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND id != ? "
             "AND (id > ? OR entry != '' OR ended > (SELECT started FROM writes WHERE id = ?)) ORDER BY id DESC LIMIT 1",
             (*digests, *digests, number, number, number),
         ).fetchone()

@@ -77,7 +77,7 @@ class SqliteJournal(Journal):
         if self._database.is_missing:
             return []
         with self._database.transaction() as database:
-            rows = database.execute(f"SELECT {_COLUMNS} FROM uploads ORDER BY created DESC, id").fetchall()  # noqa: S608
+            rows = database.execute(f"SELECT {_COLUMNS} FROM uploads ORDER BY created DESC, id").fetchall()
             return [self._job(database, row) for row in rows]
 
     def job(self, job: str) -> Job | None:
@@ -85,7 +85,7 @@ class SqliteJournal(Journal):
             return self._find(database, job)
 
     def _find(self, database: sqlite3.Connection, job: str) -> Job | None:
-        row = database.execute(f"SELECT {_COLUMNS} FROM uploads WHERE id = ?", (job,)).fetchone()  # noqa: S608
+        row = database.execute(f"SELECT {_COLUMNS} FROM uploads WHERE id = ?", (job,)).fetchone()
         return self._job(database, row) if row else None
 
     def _job(self, database: sqlite3.Connection, row: Any) -> Job:

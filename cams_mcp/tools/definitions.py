@@ -71,9 +71,9 @@ def load_catalog(*, read_only: bool = False, uploads: bool = False) -> Catalog:
 
 def render_snapshot() -> str:
     """The text of `tools.json` for the operations as they are."""
-    from cams_mcp.operations import INSTRUCTIONS, OPERATIONS  # noqa: PLC0415 - only to make the snapshot
-    from cams_mcp.tools.schemas import make_tool  # noqa: PLC0415
-    from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415
+    from cams_mcp.operations import INSTRUCTIONS, OPERATIONS  # only to make the snapshot
+    from cams_mcp.tools.schemas import make_tool
+    from cams_mcp.upload.service import FILE_TOOLS
 
     made = {
         kind: [make_tool(tool).model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]

@@ -14,10 +14,11 @@ from cams_mcp.guard.policy import Service
 from cams_mcp.models import Listing, Request, Result
 from cams_mcp.operation import AnyOperation, AnyTool
 from cams_mcp.redaction import is_encodable
+from cams_mcp.settings import Settings
 from cams_mcp.tools.arguments import parse_arguments
 from cams_mcp.tools.result import ToolResult
 from cams_mcp.tools.schemas import TOKEN_ARGUMENT
-from cams_mcp.tools.truncation import RESULT_TOKENS, fit
+from cams_mcp.tools.truncation import fit
 
 if TYPE_CHECKING:
     from cams_mcp.upload.service import Uploads
@@ -52,7 +53,7 @@ class Toolbox:
         guard: Guard,
         uploads: Uploads | None = None,
         *,
-        result_tokens: int = RESULT_TOKENS,
+        result_tokens: int = Settings.result_tokens,
     ) -> None:
         self._result_tokens = result_tokens
         self._tools: dict[str, tuple[AnyTool, Handler]] = {}

@@ -13,7 +13,6 @@ from cams_mcp.models import Request
 from cams_mcp.operation import Pages
 from cams_mcp.tools.result import as_text
 
-RESULT_TOKENS = 20_000
 CHARACTERS_PER_TOKEN = 4
 """Of Latin text and JSON. Others, such as Chinese, are nearer to one token a character."""
 

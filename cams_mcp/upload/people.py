@@ -252,7 +252,7 @@ def _no_fast_path(cells: Sequence[str]) -> None:
 
 
 def _phonenumbers() -> Any:
-    import phonenumbers  # noqa: PLC0415 - only files with phones need it
+    import phonenumbers
 
     return phonenumbers
 

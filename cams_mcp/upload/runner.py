@@ -15,6 +15,7 @@ from cams_mcp.guard.policy import Service
 from cams_mcp.models import Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
+from cams_mcp.settings import Settings
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
 from cams_mcp.threads import in_thread, persist
@@ -22,7 +23,6 @@ from cams_mcp.upload.checks import Checked
 from cams_mcp.upload.requests import EncodedBatch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
 
-BATCH_BYTES = 1_000_000
 TOO_LARGE = frozenset({413, 414})
 FIRST_WAIT, LONGEST_WAIT, MOST_WAITS = 5.0, 60.0, 30
 """Wait between retries while CAMS throttles, in seconds, and the maximum number of waits per batch."""
@@ -42,7 +42,7 @@ class Limits:
     """The maximum size of a batch."""
 
     users: int = MAX_USERS
-    encoded_bytes: int = BATCH_BYTES
+    encoded_bytes: int = Settings.batch_bytes
 
 
 @dataclass(slots=True)

@@ -199,7 +199,7 @@ def _json_objects(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]
 def _xlsx_rows(file: BinaryIO) -> Iterator[Row]:
     """Read the first sheet. It is decompressed in memory, because the format stores text apart from the cells."""
     try:
-        from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415 - an extra, seldom needed
+        from python_calamine import CalamineError, CalamineWorkbook
     except ImportError:
         raise FileRefused(
             "XLSX files require the extra 'xlsx'", hint="Install cams-mcp[xlsx], or save the file as CSV."
