@@ -1,4 +1,4 @@
-"""The smallest low-level server of the SDK over Streamable HTTP, with a tool that returns a constant."""
+"""A minimal low-level SDK server over Streamable HTTP, with one tool that returns a constant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.
 
 if __name__ == "__main__":
     server = Server("bare", on_list_tools=list_tools, on_call_tool=call_tool)
-    # With the protocol named, asyncio switches Nagle's delay off, as for sockets that uvicorn opens by itself.
+    # Naming the protocol makes asyncio disable Nagle's algorithm, as it does for sockets that uvicorn opens itself.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()

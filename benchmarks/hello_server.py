@@ -1,4 +1,4 @@
-"""The smallest server of the SDK: what the benchmarks compare with."""
+"""A minimal SDK server, used as the benchmarks' baseline."""
 
 from mcp.server.mcpserver import MCPServer
 
@@ -7,7 +7,7 @@ server = MCPServer("hello")
 
 @server.tool()
 def hello(page_size: int = 20) -> dict[str, int]:
-    """Answer with what was asked."""
+    """Echo the argument."""
     return {"page_size": page_size}
 
 

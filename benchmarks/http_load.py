@@ -1,10 +1,10 @@
-"""Requests per second and p99 over Streamable HTTP, beside a bare low-level server of the same SDK with a trivial tool.
+"""Measure requests per second and p99 latency over Streamable HTTP, compared with a bare low-level SDK server.
 
-Run: python benchmarks/http_load.py [SECONDS], or --memory for the server's memory after many sessions. Both servers
-run in processes of their own, without authentication; a third one makes the load, on each of them in turn, with
-protocol 2026-07-28: server/discover, which costs both the same work and so shows what our HTTP layers add, and
-tools/call. The call of cams-mcp is list_instance with one row from the embedded sandbox, signed and checked; the bare
-server's returns a constant.
+Run: python benchmarks/http_load.py [SECONDS], or with --memory to measure the server's memory after many sessions.
+Both servers run in separate processes without authentication. This process loads them in turn over protocol 2026-07-28
+with two requests. server/discover costs both servers the same work, so it shows the overhead of our HTTP layers. For
+tools/call, cams-mcp runs list_instance with one row from the embedded sandbox, signed and checked, while the bare
+server returns a constant.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROGRAMS = {
 
 @contextmanager
 def running(command: list[str]) -> Generator[str]:
-    """Start a server; gives the URL it prints on standard error."""
+    """Start a server, and yield the URL that it prints to standard error."""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         try:
@@ -62,7 +62,7 @@ def request_of(tool: str, arguments: dict[str, int]) -> tuple[dict[str, str], di
 
 
 async def load(url: str, tool: str, arguments: dict[str, int], clients: int, seconds: float) -> list[float]:
-    """The seconds each request took, of so many clients that wait for an answer before they ask again."""
+    """Return the duration of each request in seconds. Each client waits for a response before its next request."""
     headers, body = request_of(tool, arguments)
     taken: list[float] = []
     end = time.perf_counter() + seconds
@@ -72,7 +72,7 @@ async def load(url: str, tool: str, arguments: dict[str, int], clients: int, sec
             try:
                 response = await client.post(url, json=body, headers=headers)
             except httpx.TransportError:
-                continue  # the server closed a connection that had waited for too long; not an answer, so not counted
+                continue  # the server closed an idle connection; not a response, so not counted
             assert response.status_code == 200, response.text
             assert '"isError":true' not in response.text, response.text
             taken.append(time.perf_counter() - began)
@@ -95,7 +95,7 @@ def main(seconds: float) -> None:
 
 
 def compare(urls: dict[str, str], clients: int, seconds: float, *, is_call: bool) -> None:
-    """Both servers in turn."""
+    """Load both servers in turn and print the results."""
     rounds = 3
     taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for _ in range(rounds):
@@ -111,7 +111,7 @@ def compare(urls: dict[str, str], clients: int, seconds: float, *, is_call: bool
 
 
 async def sessions(url: str, number: int) -> None:
-    """Open, use and close so many sessions of protocol 2025-11-25, eight at a time."""
+    """Open, use and close `number` sessions of protocol 2025-11-25, eight at a time."""
     accept = {"accept": "application/json, text/event-stream"}
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "benchmark", "version": "1"}}
 

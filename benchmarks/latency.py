@@ -1,6 +1,6 @@
-"""Latency of list_instance (20 rows, embedded sandbox) over stdio, beside a trivial tool of the same SDK.
+"""Measure the latency of list_instance (20 rows, embedded sandbox) over stdio, compared with a trivial SDK tool.
 
-Run: python benchmarks/latency.py [CALLS]. Calls alternate between both servers; the ratio is what counts.
+Run: python benchmarks/latency.py [CALLS]. Calls alternate between the two servers. The ratio is the result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def main(calls: int) -> None:
             for client, (name, (_, tool, arguments)) in zip((first, second), PROGRAMS.items(), strict=True):
                 began = time.perf_counter()
                 result = await client.call_tool(tool, arguments)
-                if turn >= 10:  # the first calls warm both up
+                if turn >= 10:  # the first calls are warm-up
                     times[name].append(time.perf_counter() - began)
                 assert not result.is_error
     base = statistics.median(times["trivial tool"])

@@ -1,6 +1,6 @@
-"""Cold start: from spawning the process to the answer of tools/list, beside a one-tool MCPServer of the same SDK.
+"""Measure cold start, from process spawn to the tools/list response, compared with a one-tool SDK MCPServer.
 
-Run: python benchmarks/start.py [ROUNDS]. Both programs run alternately in one go; the ratio is what counts.
+Run: python benchmarks/start.py [ROUNDS]. Runs of the two programs alternate. The ratio is the result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PROGRAMS = {
 
 
 def start(command: list[str]) -> tuple[float, int]:
-    """Seconds until tools/list is answered, and the answer's bytes."""
+    """Return the seconds until the tools/list response arrives, and its size in bytes."""
     began = time.perf_counter()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin
@@ -57,14 +57,14 @@ def main(rounds: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     sizes: dict[str, int] = {}
     for command in PROGRAMS.values():
-        start(command)  # fills the file cache
+        start(command)  # warms the file cache
     for _ in range(rounds):
         for name, command in PROGRAMS.items():
             took, sizes[name] = start(command)
             times[name].append(took)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     base = medians["one-tool MCPServer"]
-    print("| cold start to tools/list | median | ratio | bytes of tools/list |")
+    print("| cold start to tools/list | median | ratio | tools/list bytes |")
     print("|---|---|---|---|")
     for name, median in medians.items():
         print(f"| {name} | {median * 1000:.0f} ms | {median / base:.2f} | {sizes[name]:,} |")

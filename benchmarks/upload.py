@@ -1,12 +1,12 @@
-"""Users a second from a CSV file to the wire: an upload of ours beside the official SDK's largest calls.
+"""Measure users per second from CSV file to wire: a cams-mcp upload compared with the official SDK's largest calls.
 
-Run: python benchmarks/upload.py [USERS] [--memory | --sandbox]. Both send the same people, in calls of up to 10,000,
-to the same recording server in a process of its own; rounds alternate, and the ratio is what counts. The SDK puts
-people into the address, so the server takes addresses of any length. Ours does all that an upload does: it checks the
-file, drops duplicates, enters every batch into the journal, and cuts batches at a megabyte.
+Run: python benchmarks/upload.py [USERS] [--memory | --sandbox]. Both programs send the same people, in calls of up to
+10,000, to a recording server in a separate process. Rounds alternate, and the ratio is the result. The SDK puts people
+into the URL, so the recording server accepts URLs of any length. cams-mcp does everything a real upload does: it checks
+the file, removes duplicates, records every batch in the journal, and splits batches at one megabyte.
 
---memory instead prints the peak resident memory of `cams-mcp upload` with 100,000 and with 5,000,000 rows. --sandbox
-instead sends them through the HTTP sandbox, which reads every one of them, and checks that all arrived.
+With --memory, prints the peak resident memory of `cams-mcp upload` for 100,000 and 5,000,000 rows instead. With
+--sandbox, sends the people to the HTTP sandbox, which parses each one, and checks that all of them arrived.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def _record(pipe: Connection) -> None:
                 break
             _, _, rest = head.lower().partition(b"content-length:")
             body = await reader.readexactly(int(rest.partition(b"\r\n")[0] or 0))
-            # Either way of sending encodes the brace that begins a person so.
+            # Both encodings start a person with a percent-encoded brace.
             counted[0] += head.count(b"%7B") + body.count(b"%7B")
             counted[1] += 1
             counted[2] += len(head) + len(body)
@@ -66,12 +66,12 @@ async def _record(pipe: Connection) -> None:
 
 
 def serve(pipe: Connection) -> None:
-    """The recording server, in its own process."""
+    """Run the recording server, in a separate process."""
     asyncio.run(_record(pipe))
 
 
 def write_csv(path: Path, people: int) -> None:
-    """E-mails and phones that belong to nobody."""
+    """Write fictitious emails and phone numbers."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "email", "phone"])
@@ -79,23 +79,24 @@ def write_csv(path: Path, people: int) -> None:
 
 
 def ours(path: Path, port: int, state: Path) -> None:
-    """What `cams-mcp upload --yes` does, without its progress bar."""
-    from cams_mcp.settings import Settings  # noqa: PLC0415
-    from cams_mcp.tools.arguments import parse_arguments  # noqa: PLC0415 - the server's process needs none of it
-    from cams_mcp.upload.folders import Folders  # noqa: PLC0415
-    from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE  # noqa: PLC0415
+    """Do what `cams-mcp upload --yes` does, without the progress bar."""
+    from cams_mcp.app import open_uploads
+    from cams_mcp.settings import Settings
+    from cams_mcp.tools.arguments import parse_arguments  # not needed by the server process
+    from cams_mcp.upload.folders import Folders
+    from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE
 
     settings = Settings(
         endpoint=f"http://127.0.0.1:{port}",
         access_key_id="sandbox-id",
-        access_key_secret="sandbox-secret",  # noqa: S106 - opens nothing
+        access_key_secret="sandbox-secret",  # noqa: S106 - not a real secret
         state_dir=state,
         confirm="off",
         hold_hours=0,
     )
 
     async def upload() -> None:
-        async with settings.open_uploads(Folders.of([path.parent]).open) as uploads:
+        async with open_uploads(settings, Folders.of([path.parent]).open) as uploads:
             request = parse_arguments(UPLOAD_AUDIENCE_FILE, TARGET | {"path": path.name})
             result = (await uploads.upload(request, Caller())).result()
             assert result["state"] == "done", result
@@ -104,10 +105,10 @@ def ours(path: Path, port: int, state: Path) -> None:
 
 
 def theirs(path: Path, port: int) -> None:
-    """The same people through the official SDK."""
-    from alibabacloud_cams20200606 import models  # noqa: PLC0415
-    from alibabacloud_cams20200606.client import Client  # noqa: PLC0415
-    from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
+    """Send the same people through the official SDK."""
+    from alibabacloud_cams20200606 import models
+    from alibabacloud_cams20200606.client import Client
+    from alibabacloud_tea_openapi.utils_models import Config
 
     config = Config(access_key_id="sandbox-id", access_key_secret="sandbox-secret", protocol="http")  # noqa: S106
     config.endpoint = f"127.0.0.1:{port}"
@@ -131,7 +132,7 @@ def theirs(path: Path, port: int) -> None:
 
 
 def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
-    """Print the table of rates."""
+    """Print a table of upload rates."""
     path = directory / "people.csv"
     write_csv(path, people)
     rates: dict[str, list[float]] = {"cams-mcp upload": [], "official SDK": []}
@@ -149,7 +150,7 @@ def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
             assert arrived == people, f"{name}: {arrived:,} of {people:,} people arrived"
             sizes[name] = requests, size
     ratio = statistics.median(mine / his for mine, his in zip(*rates.values(), strict=True))
-    print(f"| {people:,} people, CSV to wire | people a second | calls | bytes | ratio |")
+    print(f"| {people:,} people, CSV to wire | people per second | calls | bytes | ratio |")
     print("|---|---|---|---|---|")
     for name, taken in rates.items():
         requests, size = sizes[name]
@@ -158,7 +159,7 @@ def compare(people: int, directory: Path, port: int, pipe: Connection) -> None:
 
 
 def memory(directory: Path, port: int) -> None:
-    """Print the table of peak memory."""
+    """Print a table of peak memory usage."""
     print("| rows | peak resident memory | seconds |")
     print("|---|---|---|")
     for rows in (100_000, 5_000_000):
@@ -183,7 +184,7 @@ def memory(directory: Path, port: int) -> None:
 
 
 def through_sandbox(people: int, directory: Path) -> None:
-    """Print how long an upload to the sandbox took."""
+    """Upload to the sandbox and print the duration."""
     write_csv(directory / "people.csv", people)
     command = [sys.executable, "-m", "cams_mcp", "sandbox", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sandbox:
@@ -199,22 +200,23 @@ def through_sandbox(people: int, directory: Path) -> None:
             assert arrived == people, f"{arrived:,} of {people:,} people arrived"
         finally:
             sandbox.terminate()
-    print(f"{arrived:,} people through the HTTP sandbox in {seconds:.1f} s, every one of them arrived.")
+    print(f"{arrived:,} people sent through the HTTP sandbox in {seconds:.1f} s; all of them arrived.")
 
 
 async def tokens(port: int) -> int:
-    """How many people the audience has."""
-    from cams_mcp.settings import Settings  # noqa: PLC0415
+    """Return the number of people in the audience."""
+    from cams_mcp.app import open_toolbox
+    from cams_mcp.settings import Settings
 
     keys = {"access_key_id": "sandbox-id", "access_key_secret": "sandbox-secret"}
-    async with Settings(endpoint=f"http://127.0.0.1:{port}", **keys).open() as toolbox:
+    async with open_toolbox(Settings(endpoint=f"http://127.0.0.1:{port}", **keys)) as toolbox:
         wanted = {name: TARGET[name] for name in ("cust_space_id", "page_id", "custom_audience_id")}
         outcome = await toolbox.call("list_custom_audience", wanted, Caller())
         return outcome.content["data"][0]["token_total"]
 
 
 def main(arguments: list[str]) -> None:
-    """Start the server, measure, stop it."""
+    """Start the recording server, run the benchmark, and stop the server."""
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
     server = context.Process(target=serve, args=(other,), daemon=True)

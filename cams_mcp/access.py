@@ -1,4 +1,4 @@
-"""Who calls a server and what they may do there. Imports nothing."""
+"""Callers of a server and their permissions. Imports nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 READ_SCOPE = "cams:read"
 WRITE_SCOPE = "cams:write"
 SCOPES = (READ_SCOPE, WRITE_SCOPE)
-"""Reading, and the tools that write. The second does not include the first."""
+"""All scopes. The write scope does not include the read scope, and writing requires both."""
 
 LOCAL_PRINCIPAL = "local"
-"""Who calls where there is no authentication: whoever can reach the server on this machine."""
+"""The principal when authentication is off: any process that can reach the server on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Access:
     """What one caller may do.
 
     Attributes:
-        principal: who is authenticated: a token's name, or issuer and subject.
-        scopes: what the caller was granted.
+        principal: the authenticated identity: a static token's name, or issuer and subject.
+        scopes: the scopes granted to the caller.
     """
 
     principal: str = LOCAL_PRINCIPAL

@@ -10,20 +10,6 @@ ConfirmMode = Literal["auto", "token", "off"]
 Channel = Literal["elicitation", "terminal", "token", "off", "resumed"]
 """How an approval came: asked through the client, on a terminal, in two steps, not asked for at all, or earlier."""
 
-CONFIRM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "confirm": {
-            "type": "boolean",
-            "title": "Send it",
-            "description": "Tick to hand these addresses to Meta. It cannot be undone.",
-            "default": False,
-        }
-    },
-    "required": ["confirm"],
-}
-"""What a client shows beside the question: one box to tick, so that an answer without a tick is a no."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -63,7 +49,7 @@ class Caller:
 
     principal: str = "local"
     client: str = ""
-    ask: Callable[[str], Awaitable[Reply]] | None = None
+    ask: Callable[[Question], Awaitable[Reply]] | None = None
     ask_channel: Literal["elicitation", "terminal"] = "elicitation"
     round_trips: bool = False
     report: Callable[[float, float, str], Awaitable[None]] | None = None
@@ -71,10 +57,19 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Nothing was sent yet: put `text` to the person and call again with `state` and the reply."""
+    """Nothing was sent yet: show `text` and a box labelled `tick` to the person, and call again with `state` and the
+    reply.
+    """
 
     text: str
     state: str
+    tick: str
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The form a client shows with the question: one box to tick, so that an answer without a tick is a no."""
+        box = {"type": "boolean", "title": "Send it", "description": self.tick, "default": False}
+        return {"type": "object", "properties": {"confirm": box}, "required": ["confirm"]}
 
 
 @dataclass(frozen=True, slots=True)

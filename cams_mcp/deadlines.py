@@ -1,7 +1,7 @@
-"""How long a step of the store may take in all: waiting for its turn, for other processes, and for Redis.
+"""Bound the total time of a store step, including waits for its turn, for other processes and for Redis.
 
-A step has one deadline, so that waits do not add up. It travels in a context variable, because the layers between the
-caller, who knows how patient a step may be, and the database, which waits, have no use for it.
+Each step has a single deadline, so consecutive waits cannot add up. A context variable carries it from the caller, who
+knows how long the step may take, to the database, which waits. The layers in between don't need it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from contextvars import ContextVar
 
 from cams_mcp.errors import StoreError
 
-PATIENCE_SECONDS = 2.0
-"""For most steps: nothing has been sent yet, and somebody waits for the answer."""
+STEP_SECONDS = 2.0
+"""For most steps. Nothing has been sent yet, and a caller is waiting for the response."""
 
-OUTCOME_PATIENCE_SECONDS = 10.0
-"""For recording what became of a write that was sent: giving up would lose it."""
+OUTCOME_SECONDS = 10.0
+"""For recording the outcome of a write that was sent. If this step gave up, the outcome would be lost."""
 
 _DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
 def until(deadline: float) -> Generator[None]:
-    """Give every step in this block the same deadline, by `time.monotonic`."""
+    """Set the deadline of every step in this block, by `time.monotonic`."""
     before = _DEADLINE.set(deadline)
     try:
         yield
@@ -33,9 +33,9 @@ def until(deadline: float) -> Generator[None]:
 
 
 def step_deadline() -> float:
-    """The deadline of a step that starts now; without `until`, PATIENCE_SECONDS from now."""
+    """The deadline of a step that starts now: the one set by `until`, or STEP_SECONDS from now."""
     deadline = _DEADLINE.get()
-    return time.monotonic() + PATIENCE_SECONDS if deadline is None else deadline
+    return time.monotonic() + STEP_SECONDS if deadline is None else deadline
 
 
 def seconds_until(deadline: float) -> float:
@@ -44,9 +44,9 @@ def seconds_until(deadline: float) -> float:
 
 
 def busy() -> StoreError:
-    """What a step raises that did not get its turn in time."""
+    """The error for a step that timed out while it waited for its turn."""
     return StoreError(
         "The record of approvals and writes is busy: another call or process holds it. The server sends nothing "
         "without it.",
-        hint="Call again in a moment. If that does not help, end the process that keeps the record open.",
+        hint="Try again in a moment. If the error persists, stop the process that keeps the record open.",
     )

@@ -1,25 +1,25 @@
-"""Everything that can go wrong, as one tree, and what each service code means.
+"""The exception hierarchy, and advice for each service error code.
 
     CamsMcpError
-    ├── InvalidArguments          the tool's arguments are wrong; nothing was sent
-    ├── ConfigurationError        an option or environment variable is wrong
-    ├── MissingCredentials        no access key could be found; nothing was sent
-    ├── NotConfirmed              the guard held a write back; nothing was sent
-    ├── StoreError                the record of approvals and writes cannot be kept; nothing was sent
-    ├── FileRefused               a file of people cannot be used; nothing was sent
-    ├── NotNow                    a limit is reached, or the server is stopping; nothing was sent
-    └── CamsError                 the way to CAMS or CAMS itself failed
-        ├── ServiceError          CAMS (or its gateway) answered with an error code
-        │   ├── PermissionDenied  the access key may not do this
+    ├── InvalidArguments          invalid tool arguments; nothing was sent
+    ├── ConfigurationError        an option or environment variable is invalid
+    ├── MissingCredentials        no access key found; nothing was sent
+    ├── NotConfirmed              the guard rejected a write; nothing was sent
+    ├── StoreError                the approval and write store is unusable; nothing was sent
+    ├── FileRefused               the server rejected a file of people; nothing was sent
+    ├── NotNow                    the caller hit a limit, or the server is shutting down; nothing was sent
+    └── CamsError                 the request to CAMS failed
+        ├── ServiceError          CAMS (or its gateway) returned an error code
+        │   ├── PermissionDenied  the access key lacks permission
         │   ├── Throttled         too many requests
-        │   └── ClockSkew         this machine's clock is off
-        ├── ProxyAnswer           something in between answered instead of CAMS (HTML, 413, 414)
-        ├── MalformedAnswer       the answer is not what CAMS documents, or too large
-        ├── ConnectionFailed      no connection, or it broke
-        └── AmbiguousWrite        a write went out and its outcome is unknown
+        │   └── ClockSkew         this machine's clock is wrong
+        ├── ProxyAnswer           a proxy answered instead of CAMS (HTML, 413, 414)
+        ├── MalformedAnswer       the response is not what CAMS documents, or is too large
+        ├── ConnectionFailed      the connection failed or broke
+        └── AmbiguousWrite        a write was sent and its outcome is unknown
 
-`str(error)` is the whole text for an assistant and a person: what went wrong, where, and what to do next. It never
-carries argument values, secrets or people's addresses.
+`str(error)` is the full text shown to assistants and people: what went wrong, where, and what to do next. It never
+contains argument values, secrets or people's addresses.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import math
 
 
 class CamsMcpError(Exception):
-    """Base of every error this package raises on purpose.
+    """Base class for every error this package raises deliberately.
 
     Args:
-        message: one or two sentences: what is wrong and where.
+        message: what is wrong and where, in one or two sentences.
         hint: what to do next, as a sentence, or None.
     """
 
@@ -46,7 +46,7 @@ class CamsMcpError(Exception):
 
 
 class InvalidArguments(CamsMcpError):
-    """The arguments of a tool call are wrong. `problems` has one line per wrong field, without any value."""
+    """The arguments of a tool call are invalid. `problems` has one line per invalid field and contains no values."""
 
     def __init__(self, tool: str, problems: list[str]) -> None:
         self.problems = problems
@@ -57,38 +57,38 @@ class InvalidArguments(CamsMcpError):
 
 
 class ConfigurationError(CamsMcpError):
-    """An option or environment variable of cams-mcp has a value that cannot work."""
+    """A cams-mcp option or environment variable has an invalid value."""
 
 
 class MissingCredentials(CamsMcpError):
-    """No access key: neither explicit settings nor the official credential chain gave one."""
+    """No access key found, neither in the settings nor in Alibaba Cloud's default credential chain."""
 
 
 class NotConfirmed(CamsMcpError):
-    """The guard held a write back. Nothing was sent."""
+    """The guard rejected a write. Nothing was sent."""
 
 
 class StoreError(CamsMcpError):
-    """The record of approvals and writes cannot be read or written. No write goes out without it."""
+    """The store of approvals and writes cannot be read or written. Without it, the server sends no writes."""
 
 
 class FileRefused(CamsMcpError):
-    """A file of people cannot be used: outside of the allowed folders, not a plain file, or not readable as a table."""
+    """A file of people is unusable: outside the allowed folders, not a regular file, or not readable as a table."""
 
     def __init__(self, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"Nothing was sent: {problem}.", hint=hint)
 
 
 class NotNow(CamsMcpError):
-    """The server takes no such call at the moment: the caller is over a limit, or it is stopping. Nothing was sent.
+    """The server cannot take this call now: the caller hit a limit, or the server is shutting down. Nothing was sent.
 
-    `retry_after` is when it may, in seconds, or None.
+    `retry_after` is the number of seconds to wait before retrying, or None.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, hint: str | None = None) -> None:
         self.retry_after = retry_after
         if retry_after is not None:
-            hint = f"Call again in {max(1, math.ceil(retry_after))} s; the arguments may stay as they are."
+            hint = f"Try again in {max(1, math.ceil(retry_after))} s with the same arguments."
         super().__init__(message, hint=hint)
 
 
@@ -97,11 +97,11 @@ class CamsError(CamsMcpError):
 
     Attributes:
         action: the operation, e.g. "ListInstance".
-        code: the service's error code, if it gave one.
-        request_id: CAMS's request id, if it gave one.
-        http_status: the HTTP status of the answer, if there was an answer.
-        attempts: how often the request was tried.
-        not_executed: whether it is certain that the request was not executed, so that a write can be sent again.
+        code: the service's error code, if any.
+        request_id: CAMS's request id, if any.
+        http_status: the HTTP status of the response, if there was one.
+        attempts: how many times the request was attempted.
+        not_executed: whether the request was certainly not executed, so that even a write can be retried.
     """
 
     def __init__(
@@ -137,86 +137,86 @@ class CamsError(CamsMcpError):
 
 
 class ServiceError(CamsError):
-    """CAMS or its gateway answered with an error code."""
+    """CAMS or its gateway returned an error code."""
 
 
 class PermissionDenied(ServiceError):
-    """The access key is known but may not run this operation on this resource."""
+    """The access key is valid but lacks permission for this operation on this resource."""
 
 
 class Throttled(ServiceError):
-    """Too many requests. `retry_after` is the wait the service asked for, in seconds, or None."""
+    """Too many requests. `retry_after` is the wait the service requested, in seconds, or None."""
 
     retry_after: float | None = None
 
 
 class ClockSkew(ServiceError):
-    """The signature's time is outside the 15 minutes the gateway accepts."""
+    """The signature's timestamp is outside the gateway's 15-minute window."""
 
 
 class ProxyAnswer(CamsError):
-    """Something between here and CAMS answered in its place: an HTML page, 413, 414, a redirect."""
+    """A proxy or gateway answered instead of CAMS: an HTML page, 413, 414, or a redirect."""
 
 
 class MalformedAnswer(CamsError):
-    """The answer is not the JSON that the operation's document describes, or is larger than the limit."""
+    """The response is not the JSON that CAMS documents for the operation, or exceeds the size limit."""
 
 
 class ConnectionFailed(CamsError):
-    """No connection could be made, or it broke or timed out."""
+    """The connection could not be established, broke, or timed out."""
 
     @property
     def sent(self) -> bool:
-        """Whether the request may have gone out."""
+        """Whether the request may have been sent."""
         return not self.not_executed
 
 
 class AmbiguousWrite(CamsError):
-    """A write was sent and its outcome is unknown: it may have been applied. It is never sent again on its own."""
+    """A write was sent and its outcome is unknown: it may have been applied. It is never retried automatically."""
 
 
 THROTTLING = "Throttling"
-"""Codes that begin so mean "slow down": Throttling, Throttling.User, Throttling.Api. Commonly with HTTP 400."""
+"""Prefix of every throttling code: Throttling, Throttling.User, Throttling.Api. They usually come with HTTP 400."""
 
 UNDECIDED_CODES = frozenset({"InternalError", "ServiceUnavailable", "SystemError"})
-"""The service failed in mid-work: a read may be repeated, a write may or may not have been applied."""
+"""The service failed while processing: a read can be retried, a write may or may not have been applied."""
 
 PERMISSION_CODES = frozenset({"Forbidden.RAM", "Forbidden", "NoPermission", "Forbidden.NoPermission"})
 
 CLOCK_CODES = frozenset({"InvalidTimeStamp.Expired", "InvalidTimeStamp.Format", "IllegalTimestamp"})
 
-LATER = "The service failed for a moment. Call again in a minute; tell Alibaba Cloud the request id if it persists."
+LATER = "Temporary service failure. Try again in a minute; if it persists, report the request id to Alibaba Cloud."
 
 HINTS: dict[str, str] = {
     **dict.fromkeys(sorted(UNDECIDED_CODES), LATER),
     "Authentication.NoAuth": (
-        "The account has no access to this cust_space_id, page or ad account. Take the ids from list_instance, and "
-        "check that the access key belongs to the account that owns them."
+        "The account has no access to this cust_space_id, page or ad account. Get cust_space_id from list_instance, "
+        "and check that the access key belongs to the account that owns them."
     ),
-    "InvalidAccessKeyId.NotFound": "The access key id is unknown or disabled. Check it in the RAM console.",
+    "InvalidAccessKeyId.NotFound": "The access key id does not exist or is disabled. Check it in the RAM console.",
     "InvalidAccessKeyId.Inactive": "The access key is disabled. Enable it in the RAM console or use another one.",
     "SignatureDoesNotMatch": (
-        "The access key secret does not belong to the access key id, or a proxy rewrites the request. Check the secret."
+        "The access key secret does not match the access key id, or a proxy rewrites the request. Check the secret."
     ),
-    "SignatureNonceUsed": "A proxy seems to repeat requests. Call again; if it persists, look at the proxy.",
-    "InvalidApi.NotFound": "The endpoint does not know this operation. Check the endpoint and region settings.",
-    "InvalidParameter.PageInvalid": "Use a page size from 1 to 100 and an index from 1.",
-    "InvalidParameter.ChannelTypeNotSupport": "Use a channel type from the tool's description.",
-    "InvalidParameter.PhoneNumberError": "Give the number as digits with its country code, as CAMS lists it.",
+    "SignatureNonceUsed": "A proxy may be replaying requests. Try again; if it persists, check the proxy.",
+    "InvalidApi.NotFound": "The endpoint does not support this operation. Check the endpoint and region settings.",
+    "InvalidParameter.PageInvalid": "Use a page size from 1 to 100 and a page index of 1 or more.",
+    "InvalidParameter.ChannelTypeNotSupport": "Use a channel type listed in the tool's description.",
+    "InvalidParameter.PhoneNumberError": "Enter the number as digits with its country code, exactly as CAMS lists it.",
     "InvalidSecurityToken.Expired": "The temporary credentials have expired. Get new ones.",
 }
-"""What to do about a service code, in words for an assistant. Source: the error codes named in the documents."""
+"""What to do about each service error code, written for an assistant. Source: the CAMS API documentation."""
 
 
 def clock_hint(server_date: dt.datetime | None, local_date: dt.datetime) -> str:
-    """Say by how much this machine's clock is off, given the `Date` of the answer and the time of signing (UTC)."""
+    """Describe this machine's clock error, given the response's `Date` and the signing time (UTC)."""
     if server_date is None:
-        return "Set this machine's clock: the service accepts 15 minutes of difference."
+        return "Set this machine's clock: the service accepts a difference of up to 15 minutes."
     off = round((local_date - server_date).total_seconds())
     minutes, seconds = divmod(abs(off), 60)
     amount = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     direction = "ahead of" if off > 0 else "behind"
     return (
-        f"This machine's clock is {amount} {direction} the service's, which accepts 15 minutes of difference. "
-        "Set the clock (for example, switch on network time), then call again."
+        f"This machine's clock is {amount} {direction} the service's, which accepts a difference of up to 15 minutes. "
+        "Set the clock (for example, enable network time), then try again."
     )

@@ -1,7 +1,7 @@
-"""What the arguments of every operation are made of: ids, free text, paths, counts, nested values.
+"""The argument types that all operations share: ids, free text, paths, counts, nested values.
 
-Text from outside is checked here, once, so that nothing behind a request model has to doubt it: it can be encoded, has
-a bounded length, and an id has one spelling only. An error says what is wrong and repeats no value.
+Text from outside is validated once, here. Code behind a request model can rely on it: text can be encoded and has a
+bounded length, and every id has exactly one spelling. Errors describe the problem without repeating the value.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from pydantic_core import PydanticCustomError
 from cams_mcp.redaction import is_encodable
 
 PROBLEM = "problem"
-"""The kind of all errors that this package words itself; pydantic's own words could repeat a value."""
+"""The type of all errors worded by this package. Pydantic's own messages could repeat a value."""
 
 LONGEST_ID = 256
 LONGEST_TEXT = 500
 LONGEST_PATH = 4096
 MOST = 10**12
-"""No number of people and no page is larger."""
+"""Upper bound for counts and page numbers."""
 
 _AROUND_IDS = " \t\r\n\u00a0\u3000"
-"""What comes along when somebody copies an id from a page or a table."""
+"""White space that gets copied along with an id from a page or a table."""
 
 _ID = re.compile(rf"[\x21-\x7e]{{1,{LONGEST_ID}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def wrong(words: LiteralString, **context: Any) -> PydanticCustomError:
-    """An error about an argument. `words` follow the name of the field."""
+    """An error about an argument. Messages start with the field's name, followed by `words`."""
     return PydanticCustomError(PROBLEM, words, context or None)
 
 
 def trim_id(value: str) -> str:
-    """An id without the white space around it."""
+    """Strip the white space around an id."""
     return value.strip(_AROUND_IDS)
 
 
 def is_id(value: str) -> bool:
-    """Whether this is an id in its one spelling.
+    """Whether `value` is an id in its only valid spelling.
 
-    Full-width digits, invisible characters and the like would make another id of it that looks the same.
+    Full-width digits, invisible characters and the like would create a different id that looks the same.
     """
     return bool(_ID.fullmatch(value))
 
@@ -56,7 +56,7 @@ def _check_id(value: str) -> str:
         raise wrong("must not be empty")
     if not is_id(identifier):
         raise wrong(
-            "must be an id of at most {most} ASCII letters, digits and signs, without spaces or invisible characters",
+            "must be an id of at most {most} ASCII characters, without spaces or invisible characters",
             most=LONGEST_ID,
         )
     return identifier
@@ -68,7 +68,7 @@ def _check_text(value: str) -> str:
     if not is_encodable(value):
         raise wrong("has a character that cannot be encoded (half of a surrogate pair)")
     if _CONTROL.search(value):
-        raise wrong("must not have control characters or line breaks")
+        raise wrong("must not contain control characters or line breaks")
     return value
 
 
@@ -78,12 +78,12 @@ def _check_path(value: str) -> str:
     if len(value) > LONGEST_PATH:
         raise wrong("must have at most {most} characters", most=LONGEST_PATH)
     try:
-        # Names of files may hold bytes that are no text; Python keeps them as surrogates, which only this can encode.
+        # File names may contain bytes that are not text. Python maps them to surrogates, which only fsencode accepts.
         encoded = os.fsencode(value)
     except UnicodeEncodeError:
         raise wrong("has a character that cannot be encoded (half of a surrogate pair)") from None
     if b"\0" in encoded:
-        raise wrong("must not have control characters or line breaks")
+        raise wrong("must not contain control characters or line breaks")
     return value
 
 
@@ -94,7 +94,7 @@ def _check_number(value: int | None) -> int | None:
 
 
 def _parse_json_text(value: object) -> object:
-    """Some clients send objects and arrays as JSON text; read that too."""
+    """Accept JSON text, because some clients send objects and arrays that way."""
     if not isinstance(value, str):
         return value
     try:
@@ -108,7 +108,7 @@ def _no_number(name: str) -> object:
 
 
 def one_of(*values: str) -> BeforeValidator:
-    """Accept one of `values` in either case and pass it on as given."""
+    """Accept one of `values`, ignoring case, and pass it on unchanged."""
     known = {value.lower() for value in values}
 
     def check(value: object) -> object:
@@ -120,16 +120,16 @@ def one_of(*values: str) -> BeforeValidator:
 
 
 Id = Annotated[str, AfterValidator(_check_id)]
-"""An id or a number that CAMS or Meta gave. One id has one spelling, in digests, limits, ledger and trail."""
+"""An id or number assigned by CAMS or Meta. It has one spelling in digests, limits, ledger and audit trail."""
 
 Text = Annotated[str, AfterValidator(_check_text)]
-"""Words of a person, to filter by."""
+"""Free text to filter by."""
 
 FilePath = Annotated[str, AfterValidator(_check_path)]
-"""The name of a file on this machine."""
+"""A path on this machine."""
 
 BOUNDED = AfterValidator(_check_number)
-"""Marks a number, after its `Field`: it is never so long that it hides what is shown around it."""
+"""Put after a number's `Field` to bound it, so that it cannot crowd out the text around it."""
 
 NESTED = BeforeValidator(_parse_json_text)
-"""Marks a nested argument: it is accepted as JSON text as well."""
+"""Marks a nested argument that is also accepted as JSON text."""

@@ -1,7 +1,7 @@
-"""Log lines on standard error, as text or as JSON, each with the id of the HTTP request it belongs to.
+"""Log to standard error as text or JSON. Each line carries the id of the HTTP request that it belongs to.
 
-No line has people's addresses, arguments or secrets: of an exception only its kind and its frames are logged, because
-its text may repeat what it failed on, and what libraries say is scrubbed.
+Log lines never contain personal data, arguments or secrets. For exceptions, only the type and the stack frames are
+logged, because the message may contain argument values. Messages of libraries are scrubbed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from cams_mcp.redaction import scrub
 LogFormat = Literal["text", "json"]
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the HTTP request that is being answered."""
+"""The id of the current HTTP request."""
 
 _OWN = "cams_mcp"
 _FROM_INFO = "uvicorn"
-"""Logs its start and stop at info, and no content."""
+"""Logs startup and shutdown at info level, and no content."""
 
 
-class Lines(logging.Formatter):
-    """Formats records as lines of text, or as one JSON object a line."""
+class LineFormatter(logging.Formatter):
+    """Formats records as lines of text, or as one JSON object per line."""
 
     def __init__(self, form: LogFormat) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -52,7 +52,7 @@ class Lines(logging.Formatter):
         text = self.formatMessage(record) + (f" [{request}]" if request else "")
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
-    def formatException(  # noqa: N802 - named by logging
+    def formatException(  # noqa: N802 - overrides a method of logging
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
     ) -> str:
@@ -61,29 +61,29 @@ class Lines(logging.Formatter):
 
 
 def _is_safe(record: logging.LogRecord) -> bool:
-    """Whether the record can be shown. Below warning, libraries log messages, URLs and headers, names and all."""
+    """Whether a record is safe to show. Below warning level, libraries log messages, URLs and headers in full."""
     root = record.name.partition(".")[0]
     return root == _OWN or record.levelno >= (logging.INFO if root == _FROM_INFO else logging.WARNING)
 
 
 def quiet_sdk() -> None:
-    """Keep messages out of the log, also in programs that embed the server and set up logging themselves."""
+    """Keep MCP messages out of the log, even if a program embeds the server and configures logging itself."""
     for name in ("mcp", "sse_starlette"):
         sdk = logging.getLogger(name)
         sdk.setLevel(max(logging.WARNING, sdk.getEffectiveLevel()))
 
 
-def set_up_logging(level: str, form: LogFormat = "text") -> None:
-    """Log to standard error, and to nothing else: standard output belongs to the protocol."""
+def set_up_logging(level: str, form: LogFormat) -> None:
+    """Log to standard error only: standard output belongs to the protocol."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines(form))
+    handler.setFormatter(LineFormatter(form))
     handler.addFilter(_is_safe)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger(__name__).debug("the log shows debug lines of cams-mcp, and warnings of libraries")
+    logging.getLogger(__name__).debug("showing debug messages from cams-mcp and warnings from libraries")
 
 
-def announce(text: str, form: LogFormat = "text") -> None:
-    """Tell whoever started the program, whatever the level of the log."""
+def announce(text: str, form: LogFormat) -> None:
+    """Print a message to standard error regardless of the log level."""
     if form == "json":
-        text = Lines(form).format(logging.LogRecord(_OWN, logging.INFO, "", 0, text, None, None))
+        text = LineFormatter(form).format(logging.LogRecord(_OWN, logging.INFO, "", 0, text, None, None))
     print(text, file=sys.stderr, flush=True)  # noqa: T201

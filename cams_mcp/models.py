@@ -1,4 +1,4 @@
-"""Base classes of requests and responses, the types they share, and `Operation`.
+"""Base classes of requests and responses, and the types they share.
 
 A request model reads the arguments of a tool and writes the parameters of the wire; a response model reads the wire
 and writes the tool's result. Both read either spelling of a name (`cust_space_id`, `CustSpaceId`); the wire gets
@@ -8,10 +8,8 @@ PascalCase, results are snake_case.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
@@ -36,12 +34,9 @@ def _none_as_empty(value: object) -> object:
     return [] if value is None else value
 
 
-def _object_as_text(value: object) -> object:
-    """`AccessDeniedDetail` is a string in the documents and an object in gateway errors."""
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return value
-
+_WORDS = frozenset({"message", "access_denied_detail"})
+_NOTHING = frozenset({"", "OK", "None", "NONE", "none", "NULL", "null", "无", "{}"})
+"""What CAMS puts into these elements of a successful answer when they say nothing, by its documentation's samples."""
 
 Rows = BeforeValidator(_none_as_empty)
 """Marks a list of rows: CAMS may answer null for none."""
@@ -104,13 +99,6 @@ class Request(Strict):
         dumped = self.model_dump(by_alias=True, exclude_none=True)
         return {name: _as_text(value) for name, value in dumped.items()}
 
-    def window(self) -> tuple[int, int]:
-        """The (size, index) of the page asked for."""
-        page = getattr(self, "page", None)
-        if isinstance(page, Page):
-            return page.size, page.index
-        return cast("int", getattr(self, "page_size", DEFAULT_PAGE_SIZE)), cast("int", getattr(self, "page_index", 1))
-
 
 def _as_text(value: object) -> str:
     if isinstance(value, str):
@@ -126,40 +114,47 @@ class Tolerant(BaseModel):
     )
 
 
-class Response(Tolerant):
+class Result(Tolerant):
+    """What a tool returns."""
+
+    @property
+    def ledger_outcome(self) -> Outcome:
+        """How a write that answered this ended, for the ledger."""
+        return "sent"
+
+    @property
+    def units_written(self) -> int | None:
+        """How many units a write that returned this wrote or may have written; None for all of them."""
+        return None
+
+    @property
+    def tool_status(self) -> str:
+        """The same for an assistant: sent, or stopped before the end."""
+        return "sent"
+
+    def to_content(self) -> dict[str, Any]:
+        """The structured result of the tool: snake_case, without nulls."""
+        return self.model_dump(by_alias=False, exclude_none=True)
+
+
+class Response(Result):
     """The elements every operation answers with."""
 
     request_id: Annotated[str | None, Field(description="For support.")] = None
     success: Annotated[bool | None, Field(description="Accepted by CAMS.")] = None
     code: Annotated[str | None, Field(description="OK, or an error code.")] = None
     message: Annotated[str | None, Field(description="CAMS's words.")] = None
-    access_denied_detail: Annotated[
-        str | None, BeforeValidator(_object_as_text), Field(description="Why access was denied.")
-    ] = None
+    access_denied_detail: Annotated[str | None, Field(description="Why access was denied.")] = None
 
     @property
-    def succeeded(self) -> bool:
+    def has_succeeded(self) -> bool:
         """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
         return self.code == "OK" if self.success is None else self.success
 
-    @property
-    def outcome(self) -> Outcome:
-        """How a write that answered this ended, for the ledger."""
-        return "sent"
-
-    @property
-    def users_sent(self) -> int | None:
-        """How many people a write that answered this sent or may have sent; None for all of them."""
-        return None
-
-    @property
-    def status(self) -> str:
-        """The same for an assistant: sent, or stopped before the end."""
-        return "sent"
-
-    def result(self) -> dict[str, Any]:
-        """The structured result of the tool: snake_case, without nulls."""
-        return self.model_dump(by_alias=False, exclude_none=True)
+    def to_content(self) -> dict[str, Any]:
+        """As `Result.to_content`, without envelope elements that say nothing."""
+        result = super().to_content()
+        return {name: value for name, value in result.items() if name not in _WORDS or value not in _NOTHING}
 
 
 class Listing(Response):
@@ -171,13 +166,12 @@ class Listing(Response):
     next_size: Annotated[int | None, Field(description="Its size, if it must be another.")] = None
     note: Annotated[str | None, Field(description="How to get rows that were cut.")] = None
 
-    def paged(self, request: Request) -> Self:
+    def paged(self, size: int, index: int) -> Self:
         """Fill in what a caller needs to go on: whether more follows and at which index.
 
         Pages may be shorter than asked for, by gaps or by a limit of the service. Neither ends the listing early: a
         short page, or rows where none should be left, mean that more may follow.
         """
-        size, index = request.window()
         rows = len(cast("list[object]", getattr(self, "data", [])))
         if self.total is None:
             more = rows == size
@@ -186,100 +180,6 @@ class Listing(Response):
             short = 0 < rows < expected
             more = index * (size if rows <= expected else rows) < self.total or short
         return self.model_copy(update={"has_more": more, "next_index": index + 1 if more else None})
-
-
-RequestT = TypeVar("RequestT", bound=Request)
-ResponseT = TypeVar("ResponseT", bound=Response)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation(Generic[RequestT, ResponseT]):
-    """One operation of CAMS. Everything else, the tool, its schema, its guard, its retries, follows from this.
-
-    Attributes:
-        action: CAMS's name of the operation, e.g. "ListInstance"; RAM knows it as `cams:ListInstance`.
-        title: what a person sees in a client's list of tools.
-        request: the model of its arguments.
-        response: the model of its answer.
-        writes: True if it changes something: it goes through the guard and is not repeated when its outcome is unknown.
-    """
-
-    action: str
-    title: str
-    request: type[RequestT]
-    response: type[ResponseT]
-    writes: bool = False
-
-    @property
-    def name(self) -> str:
-        """The tool's name: the action in snake_case."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.action).lower()
-
-    @property
-    def ram_action(self) -> str:
-        """The action to allow in a RAM policy."""
-        return f"cams:{self.action}"
-
-
-AnyOperation = Operation[Any, Any]
-
-
-class AnyTool(Protocol):
-    """What a tool is made from: an operation, or something of the same shape."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def request(self) -> type[Any]: ...
-    @property
-    def response(self) -> type[Any]: ...
-    @property
-    def writes(self) -> bool: ...
-
-
-class Writable(Protocol):
-    """What the guard needs to know of a write: the arguments of an operation that writes, or an upload."""
-
-    @property
-    def audience(self) -> str:
-        """What the limits count by: the id of what is written to."""
-        ...
-
-    def target(self) -> dict[str, str]:
-        """The ids of what is written to, by argument, for the audit trail."""
-        ...
-
-    def counts(self) -> dict[str, int]:
-        """How many `users`, and other counts for the audit trail."""
-        ...
-
-    def contents(self) -> int:
-        """A digest of the people written, equal for lists that come to the same; 0 for none."""
-        ...
-
-    def part_of(self) -> int:
-        """The same digest of the whole list that these people are the rest of; 0 if they are all of it."""
-        ...
-
-    def parameters(self) -> dict[str, str]:
-        """What an approval is bound to."""
-        ...
-
-    async def described(self, look_up: LookUp, /) -> list[str]:
-        """What the person who confirms must know, as short lines: the target, counts, masked samples, consequences.
-
-        Raises:
-            NotConfirmed: the look-ups show that the write cannot work.
-        """
-        ...
-
-
-class LookUp(Protocol):
-    """Runs an operation that reads."""
-
-    def __call__(self, operation: Operation[RequestT, ResponseT], request: RequestT, /) -> Awaitable[ResponseT]: ...
 
 
 def hoist(data: Mapping[str, Any], element: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keep people's addresses out of texts: masks for samples, a scrubber for words that come from outside."""
+"""Keep personal data out of output: mask samples, and scrub or quote text from outside."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 import unicodedata
 
 _AT = r"(?:@|%(?:25)*40|\\u0040|\\x40|&(?:amp;)*(?:#0*64;?|#x0*40;?|commat;)|\ufe6b|\uff20)"
-_LONGEST_LOCAL = 256  # of an encoded address; a bound, so that a long text without an @ costs no quadratic time
+_LONGEST_LOCAL = 256  # encoded; the bound avoids quadratic time on long text without an @
 _EMAIL = re.compile(
     rf"[^\s@\"'<>,;:()\[\]{{}}=]{{0,{_LONGEST_LOCAL}}}{_AT}[^\s@\"'<>,;()\[\]{{}}]*",
     re.IGNORECASE,
 )
 _MARKS = "().+/_,\u00b7\u2010\u2011\u2012\u2013\u2014\u2015\u2022\u2027\u2212\u30fb\uff0c\uff0e-"
-"""What people write between the digits of a number."""
+"""Characters that people write between the digits of a phone number."""
 _SEPARATOR = rf"(?:[\s{_MARKS}]|%(?:2[089BCDF]|5F))"
 _NUMBER = re.compile(rf"\+?\d(?:{_SEPARATOR}{{0,3}}\d){{6,}}", re.IGNORECASE)
 
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0\U0001d159\U00013441\U00013442"
 _SELECTORS = "\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef"
 FILLERS = _BLANKS + _SELECTORS
-"""Inside of a regular expression's brackets: letters, signs and marks that Unicode calls printable and nobody sees."""
+"""Characters that Unicode classes as printable but that are invisible. For use in a regular expression's brackets."""
 _IS_BLANK = re.compile(f"[{_BLANKS}]")
 _IS_WIDE = re.compile(r"[\u2a0c\u2e3a\u2e3b\ufdfa\ufdfb\ufdfd\U00012000-\U0001254f]")
-"""Characters as wide as a word, with which a short name could push our words out of sight."""
+"""Characters as wide as a word. A short name made of them could push the text around it out of view."""
 
 _IS_SELECTOR = re.compile(f"[{_SELECTORS}]")
 
@@ -42,10 +42,10 @@ _NUMBER_IN_ID = re.compile(r"\d(?:[._:*-]*\d){6,}")
 
 
 MOST_MARKS = 3
-"""Accents and vowel signs on one letter; living scripts need no more, and higher stacks cover the lines around them."""
+"""Combining marks per letter. Living scripts need no more, and taller stacks cover neighbouring lines."""
 
 _READ_FOR_ONE = 16
-"""Characters looked at for each one shown, so that a name of megabytes costs nothing."""
+"""Characters examined per character shown, to bound the work for very long names."""
 
 LONGEST_ADDRESS = 320
 LONGEST_DOMAIN = 30
@@ -54,7 +54,7 @@ _LONGEST_READ = 4096
 
 
 def is_encodable(text: str) -> bool:
-    """Whether `text` has no lone surrogates."""
+    """Whether `text` can be encoded: it has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,21 +63,21 @@ def is_encodable(text: str) -> bool:
 
 
 def readable(text: str) -> str:
-    """`text` with everything replaced by U+FFFD that cannot be encoded or that hides what a person would read.
+    """Replace characters that cannot be encoded, or that would mislead a reader, with U+FFFD.
 
-    That is: lone surrogates, control characters other than tabs and line ends, overrides of the writing direction, and
-    invisible tag characters. Joiners and direction marks stay, because emoji and right-to-left names need them.
+    These are lone surrogates, control characters other than tabs and line breaks, overrides of the writing direction,
+    and invisible tag characters. Joiners and direction marks stay, because emoji and right-to-left names need them.
     """
     return text if text.isascii() and text.isprintable() else _UNREADABLE.sub("\ufffd", text)
 
 
 def scrub(text: str) -> str:
-    """`text` on one line, at most 300 characters, with everything that looks like an e-mail or a phone replaced.
+    """Shorten `text` to one line of at most 300 characters and replace everything that looks like an e-mail or phone.
 
-    For messages of the service or a proxy, which may repeat what was sent.
+    For messages from CAMS or a proxy, which may echo what was sent.
     """
     cut = len(text) > _LONGEST_READ
-    # Half an address at the cut would not be recognised: end at a word, and not within a number.
+    # A truncated address or number would not be recognised, so cut at a space and drop trailing digits.
     text = text[:_LONGEST_READ].rpartition(" ")[0].rstrip(f" 0123456789{_MARKS}") if cut else text
     text = printable(text, _LONGEST_READ)
     text = _NUMBER.sub("***", _EMAIL.sub("***", text)).strip()
@@ -85,10 +85,10 @@ def scrub(text: str) -> str:
 
 
 def identifier(text: str | None) -> str | None:
-    """`text` if it can only be an id, such as a request id or an error code; None if it could be anything else.
+    """Return `text` if it can only be an id, such as a request id or an error code; otherwise None.
 
-    An id has up to 64 letters, digits and `._:-` (and `*`, with which the documents mask them). Seven digits or more
-    could be somebody's phone number, so only an id in the form of a UUID may have that many in a row.
+    An id has up to 64 letters, digits and `._:-` (and `*`, which the documentation uses to mask ids). Seven or more
+    consecutive digits could be a phone number, so only an id in UUID format may contain them.
     """
     if text is None or not _ID.fullmatch(text):
         return None
@@ -96,10 +96,11 @@ def identifier(text: str | None) -> str | None:
 
 
 def printable(text: str, longest: int = 120) -> str:
-    """`text` on one line, at most so long, with nothing in it that a person would not see.
+    """Reduce `text` to one line of at most `longest` visible characters.
 
-    Every kind of white space is a plain space. Joiners, direction marks, variation selectors and the like are left
-    out, what is no character is U+FFFD, and marks stack three high at most. All scripts and emoji stay readable.
+    White space of any kind becomes a plain space. Joiners, direction marks, variation selectors and similar characters
+    are dropped, non-characters become U+FFFD, and at most three combining marks stay per letter. All scripts and emoji
+    remain readable.
     """
     if not (text.isascii() and text.isprintable()):
         text = _visible(text[: longest * _READ_FOR_ONE])
@@ -108,7 +109,7 @@ def printable(text: str, longest: int = 120) -> str:
 
 def _visible(text: str) -> str:
     shown: list[str] = []
-    marks = MOST_MARKS  # at the start there is no letter that could carry one
+    marks = MOST_MARKS  # the text cannot start with a mark: there is no letter to carry it
     for char in text:
         kind = unicodedata.category(char)
         if kind == "Cf" or _IS_SELECTOR.match(char):
@@ -118,7 +119,7 @@ def _visible(text: str) -> str:
             if marks > MOST_MARKS:
                 continue
         elif kind[0] == "Z" or kind == "Cc" or _IS_BLANK.match(char):
-            char, marks = " ", MOST_MARKS  # noqa: PLW2901 - what is shown of it
+            char, marks = " ", MOST_MARKS  # noqa: PLW2901 - shown instead
         else:
             char, marks = "\ufffd" if kind[0] == "C" or _IS_WIDE.match(char) else char, 0  # noqa: PLW2901
         shown.append(char)
@@ -126,10 +127,10 @@ def _visible(text: str) -> str:
 
 
 def quoted(name: str, longest: int = 60) -> str:
-    """A name that somebody else chose, for use inside a sentence of ours: on one line, short, in quotation marks.
+    """Quote a name from outside for use within a sentence: short, on one line, in quotation marks.
 
-    It cannot begin a line, close its quotation, or hide in invisible or right-to-left characters. Put a word of ours
-    between a quotation and a number that follows: a right-to-left name would draw the number to its side.
+    The name cannot start a new line, close its quotation, or contain invisible characters. Put a word between the
+    quotation and a number that follows, because a right-to-left name would pull the number to its side.
     """
     name = _QUOTE.sub("'", printable(name, longest * 2).translate(_FULL_WIDTH))
     name = re.sub("''+", "'", name)
@@ -137,7 +138,7 @@ def quoted(name: str, longest: int = 60) -> str:
 
 
 def mask_email(address: str) -> str:
-    """`jane@example.com` as `j***@example.com`; of a long domain the first 30 characters."""
+    """Mask `jane@example.com` as `j***@example.com`. Long domains are cut to 30 characters."""
     local, at, domain = printable(address, LONGEST_ADDRESS).rpartition("@")
     if not at:
         return "***"
@@ -146,7 +147,7 @@ def mask_email(address: str) -> str:
 
 
 def mask_phone(number: str) -> str:
-    """`+8613800000000` as `+86138****0000`: four digits or more are hidden, the rest is for its owner to recognise."""
+    """Mask `+8613800000000` as `+86138****0000`. Hides at least four digits; the owner can recognise the rest."""
     digits = re.sub(r"[^0-9+]", "", number)
     head, tail = (6, 4) if len(digits) > 11 else (3, 2)  # noqa: PLR2004 - shorter numbers show less
     head = max(0, min(head, len(digits) - tail - 4))

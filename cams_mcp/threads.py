@@ -1,4 +1,4 @@
-"""Blocking work of the store, off the event loop."""
+"""Run blocking store steps in worker threads."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from cams_mcp.deadlines import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, busy, until
+from cams_mcp.deadlines import OUTCOME_SECONDS, STEP_SECONDS, busy, until
 
 T = TypeVar("T")
 
 STEPS_AT_ONCE = 8
-"""Few are needed: SQLite takes one step at a time, and a step in Redis takes milliseconds."""
+"""A few threads are enough: SQLite runs one step at a time, and a step in Redis takes milliseconds."""
 
-# Each event loop has its own, because a limiter cannot serve two.
+# One per event loop: a limiter cannot serve two.
 _LIMITER = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("store_limiter")
 
 
-async def in_thread(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS, shield: bool = False) -> T:
-    """Run a step of the store in a worker thread.
+async def in_thread(work: Callable[[], T], *, seconds: float = STEP_SECONDS, shield: bool = False) -> T:
+    """Run a store step in a worker thread.
 
-    Steps have a limiter of their own: while they wait for a locked store, the default threads stay free for reads. A
-    step that waits for its turn takes no thread and can be cancelled. A step that started always runs to its end,
-    because a cancelled call must not leave half a step.
+    Steps have their own limiter, so the default threads stay free for reads while steps wait for a locked store. A
+    step that is still waiting for its turn occupies no thread and can be cancelled. A step that has started always
+    runs to completion, because a cancelled call must not leave half a step.
 
     Args:
-        patience: seconds the step may take in all, waiting included.
-        shield: run the step even if the call is cancelled already.
+        seconds: the total time limit, including waits.
+        shield: run the step even if the call has been cancelled.
 
     Raises:
-        StoreError: the step did not get its turn in time; or the step raised it.
+        StoreError: the step timed out while it waited for its turn, or raised this error itself.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + seconds
 
     def step() -> T:
         with until(deadline):
             return work()
 
-    # Without abandon_on_cancel, anyio shields the thread itself: this cuts off the wait for a turn only.
-    with anyio.move_on_after(patience, shield=shield):
+    # Without abandon_on_cancel, anyio shields the thread itself, so this cancels only the wait for a turn.
+    with anyio.move_on_after(seconds, shield=shield):
         return await anyio.to_thread.run_sync(step, limiter=_limiter())
     raise busy()
 
 
-async def patiently(work: Callable[[], T]) -> T:
-    """Record what became of a write that was sent: worth a longer wait, and done even if the call is cancelled."""
-    return await in_thread(work, patience=OUTCOME_PATIENCE_SECONDS, shield=True)
+async def persist(work: Callable[[], T]) -> T:
+    """Run a step that records the outcome of a write. It may wait longer, and runs even if the call is cancelled."""
+    return await in_thread(work, seconds=OUTCOME_SECONDS, shield=True)
 
 
 def _limiter() -> anyio.CapacityLimiter:

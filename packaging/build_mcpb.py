@@ -1,7 +1,7 @@
-"""Build the bundle for Claude Desktop: python packaging/build_mcpb.py [FOLDER]. It is written to dist/ by default.
+"""Build the Claude Desktop bundle: python packaging/build_mcpb.py [FOLDER]. The default folder is dist/.
 
-An MCPB file is a zip with a manifest. With the server type `uv` the client brings Python and installs the dependencies
-of the pyproject.toml inside; the package itself is in the bundle.
+An MCPB file is a zip archive with a manifest. With server type `uv`, the client provides Python and installs the
+dependencies listed in the bundled pyproject.toml. The bundle contains the package itself.
 """
 
 from __future__ import annotations
@@ -14,19 +14,23 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from cams_mcp import __version__  # noqa: E402 - of these sources, not of what is installed
+from cams_mcp.settings import OPTIONS  # noqa: E402
+
 PACKAGE = ROOT / "cams_mcp"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENTRY_POINT = "main.py"
 WHEN = (2026, 1, 1, 0, 0, 0)
-"""The time of every file in the zip: the same sources make the same bundle."""
+"""Timestamp of every file in the zip, so that the same sources produce the same bundle."""
 
 MAIN = '''\
-"""Starts cams-mcp for a client that keeps its settings."""
+"""Start cams-mcp with the settings stored in the client."""
 
 import os
 
 for name in [name for name in os.environ if name.startswith("CAMS_MCP_")]:
-    # What the user left empty comes as nothing, or as the reference itself.
+    # Clients pass an unset option as an empty string or as the unexpanded ${...} reference.
     if not os.environ[name].strip() or os.environ[name].startswith("${"):
         del os.environ[name]
 
@@ -35,63 +39,32 @@ from cams_mcp.cli import main  # noqa: E402
 main()
 '''
 
-SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "access_key_id": (
-        "CAMS_MCP_ACCESS_KEY_ID",
-        {
-            "type": "string",
-            "title": "Access key id",
-            "description": "Of a RAM user that may use CAMS. Left empty: what `aliyun configure` wrote is used.",
-            "sensitive": True,
-        },
-    ),
-    "access_key_secret": (
-        "CAMS_MCP_ACCESS_KEY_SECRET",
-        {"type": "string", "title": "Access key secret", "description": "The secret of this key.", "sensitive": True},
-    ),
-    "region": (
-        "CAMS_MCP_REGION",
-        {
-            "type": "string",
-            "title": "Region",
-            "description": "Of CAMS: its endpoint is cams.REGION.aliyuncs.com.",
-            "default": "ap-southeast-1",
-        },
-    ),
-    "read_only": (
-        "CAMS_MCP_READ_ONLY",
-        {
-            "type": "boolean",
-            "title": "Read only",
-            "description": "Leave out the tools that add people to audiences.",
-            "default": False,
-        },
-    ),
-    "upload_dir": (
-        "CAMS_MCP_UPLOAD_DIR",
-        {
-            "type": "directory",
-            "title": "Upload folder",
-            "description": "Files of people in this folder may be checked and uploaded. Left empty: no files are read.",
-        },
-    ),
-    "sandbox": (
-        "CAMS_MCP_SANDBOX",
-        {
-            "type": "boolean",
-            "title": "Sandbox",
-            "description": "Try everything on a made-up account: nothing leaves this machine, no access key is needed.",
-            "default": False,
-        },
-    ),
+USER_SETTINGS = {
+    "access_key_id": "Access key ID",
+    "access_key_secret": "Access key secret",
+    "region": "Region",
+    "read_only": "Read only",
+    "upload_dirs": "Upload folder",
+    "sandbox": "Sandbox",
 }
-"""The settings a user sees, and the variable that each becomes."""
+"""The options that a user sees, with their titles."""
 
 
-def version() -> str:
-    namespace: dict[str, Any] = {}
-    exec((PACKAGE / "__init__.py").read_text(encoding="utf-8"), namespace)  # noqa: S102 - our own file
-    return str(namespace["__version__"])
+def user_settings() -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a user can set, with the environment variable that each becomes."""
+    settings: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name, title in USER_SETTINGS.items():
+        option = OPTIONS[name]
+        about: dict[str, Any] = {
+            "type": "boolean" if option.type is bool else "directory" if option.path else "string",
+            "title": title,
+            "description": option.help,
+            "required": False,
+        }
+        about |= {"sensitive": True} if option.secret else {}
+        about |= {} if option.default in (None, ()) else {"default": option.default}
+        settings[option.variable.removeprefix("CAMS_MCP_").lower()] = (option.variable, about)
+    return settings
 
 
 def manifest() -> dict[str, Any]:
@@ -101,7 +74,7 @@ def manifest() -> dict[str, Any]:
         "manifest_version": "0.4",
         "name": PROJECT["name"],
         "display_name": "Alibaba Cloud CAMS",
-        "version": version(),
+        "version": __version__,
         "description": PROJECT["description"],
         "author": {"name": PROJECT["authors"][0]["name"], "url": PROJECT["urls"]["Source"]},
         "repository": {"type": "git", "url": PROJECT["urls"]["Source"]},
@@ -114,14 +87,14 @@ def manifest() -> dict[str, Any]:
             "mcp_config": {
                 "command": "uv",
                 "args": ["run", "--directory", "${__dirname}", ENTRY_POINT],
-                "env": {variable: f"${{user_config.{name}}}" for name, (variable, _) in SETTINGS.items()},
+                "env": {variable: f"${{user_config.{name}}}" for name, (variable, _) in user_settings().items()},
             },
         },
         "tools": [{"name": tool["name"], "description": tool["title"]} for tool in tools],
-        # Which tools and prompts there are depends on the settings.
+        # The available tools and prompts depend on the settings.
         "tools_generated": True,
         "prompts_generated": True,
-        "user_config": {name: about | {"required": False} for name, (_, about) in SETTINGS.items()},
+        "user_config": {name: about for name, (_, about) in user_settings().items()},
         "compatibility": {
             "platforms": ["darwin", "win32", "linux"],
             "runtimes": {"python": PROJECT["requires-python"]},
@@ -130,17 +103,17 @@ def manifest() -> dict[str, Any]:
 
 
 def pyproject() -> str:
-    """The dependencies alone: nothing is built on the user's machine."""
+    """A project file with dependencies only, so that nothing is built on the user's machine."""
     dependencies = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["xlsx"]]
     lines = "".join(f"  {json.dumps(dependency)},\n" for dependency in dependencies)
     return (
-        f'[project]\nname = "{PROJECT["name"]}-bundle"\nversion = "{version()}"\n'
+        f'[project]\nname = "{PROJECT["name"]}-bundle"\nversion = "{__version__}"\n'
         f'requires-python = "{PROJECT["requires-python"]}"\ndependencies = [\n{lines}]\n\n[tool.uv]\npackage = false\n'
     )
 
 
 def files() -> dict[str, bytes]:
-    """What is in the bundle, by path."""
+    """The bundle's contents by path."""
     sources = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     own = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(sources)}
     made = {
@@ -153,9 +126,9 @@ def files() -> dict[str, bytes]:
 
 
 def build(folder: Path) -> Path:
-    """Write the bundle into `folder`; gives its path."""
+    """Write the bundle to `folder` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    bundle = folder / f"{PROJECT['name']}-{version()}.mcpb"
+    bundle = folder / f"{PROJECT['name']}-{__version__}.mcpb"
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files().items():
             entry = zipfile.ZipInfo(name, WHEN)
@@ -165,4 +138,4 @@ def build(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))  # noqa: T201
+    print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"))

@@ -18,10 +18,10 @@ CHECKS = (
 def main() -> int:
     failed = []
     for check in CHECKS:
-        print("$ python -m", *check, flush=True)  # noqa: T201
+        print("$ python -m", *check, flush=True)
         if subprocess.run([sys.executable, "-m", *check], cwd=ROOT, check=False).returncode:
             failed.append(check[0])
-    print(f"failed: {', '.join(failed)}" if failed else "all checks passed", flush=True)  # noqa: T201
+    print(f"failed: {', '.join(failed)}" if failed else "all checks passed", flush=True)
     return len(failed)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cams_mcp.api.client import CamsClient
 from cams_mcp.cli import main
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.store import Store
 
 

@@ -1,4 +1,4 @@
-"""Write the generated parts: the tool snapshot, tables of the README, variables of server.json, examples of docs.
+"""Write the generated parts: the tool snapshot, tables and examples of README and docs, variables of server.json.
 
 Run: python tests/generate.py. `test_docs.py` fails while a part is not what this writes.
 """
@@ -12,81 +12,50 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import click
+from support_examples import approval_example, preview_example
 
 from cams_mcp import __version__
-from cams_mcp.cli import cli
 from cams_mcp.cli.clients import CLIENTS, Client, Server
 from cams_mcp.cli.ram_policy import ram_policy
 from cams_mcp.sandbox import FAULTS
-from cams_mcp.server.resources import errors_reference, reference
-from cams_mcp.tools.definitions import SNAPSHOT, list_tools, render
+from cams_mcp.server.resources import reference
+from cams_mcp.settings import GROUPS, OPTIONS, Option
+from cams_mcp.tools.definitions import SNAPSHOT, load_catalog, render_snapshot
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CHINESE_README = ROOT / "README.zh-CN.md"
 REFERENCE_DOC = ROOT / "docs" / "reference.md"
+APPROVAL_DOC = ROOT / "docs" / "approval.md"
+OPTIONS_DOC = ROOT / "docs" / "options.md"
+SANDBOX_DOC = ROOT / "docs" / "sandbox.md"
 SERVER_JSON = ROOT / "server.json"
 CLIENTS_DOC = ROOT / "docs" / "clients.md"
 DIAGNOSIS_DOC = ROOT / "docs" / "diagnosis.md"
 
-SECRETS = {"access_key_secret", "security_token", "store_url"}
-NOT_FOR_PACKAGES = {
-    "transport",
-    "host",
-    "port",
-    "public_url",
-    "auth_token_file",
-    "auth_issuer",
-    "auth_audience",
-    "auth_jwks_url",
-    "allowed_hosts",
-    "allowed_origins",
-    "max_body",
-    "max_sessions",
-    "session_idle",
-    "workers",
-    "legacy_sessions",
-    "grace",
-    "calls_at_once",
-    "calls_per_minute",
-}
-"""A client that runs the package speaks stdio."""
-
-
-CHINESE = {
-    "Tool": "工具",
-    "What it does": "功能",
-    "Required arguments": "必填参数",
-    "Option": "选项",
-    "Environment variable": "环境变量",
-    "Default": "默认值",
-    "Meaning": "含义",
-    "Kind": "类型",
-    "When": "何时出现",
-    "Code of CAMS": "CAMS 错误码",
-    "What to do": "如何处理",
-    "Fault": "故障",
-    "The sandbox": "沙箱的行为",
-}
-"""Headings of tables. The cells are the program's own words, which it says in English."""
+CHINESE = {"Tool": "工具", "What it does": "功能", "Required arguments": "必填参数"}
+"""Headings of tables. The cells are texts of the program, which are English."""
 
 
 def tools_table() -> str:
     rows = []
-    for tool in list_tools(uploads=True):
+    for tool in load_catalog(uploads=True):
         required = [f"`{name}`" for name in tool.input_schema.get("required", [])]
         rows.append((f"`{tool.name}`", _first_sentence(tool.description or ""), ", ".join(required) or "none"))
     return _table(("Tool", "What it does", "Required arguments"), rows)
 
 
-def options_table() -> str:
-    rows = []
-    for option in _options("serve"):
-        default = "" if option.default in (None, ()) or not _shown(option) else f"`{_shown(option)}`"
-        names = " / ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-        rows.append((names, f"`{option.envvar}`", default, option.help or ""))
-    return _table(("Option", "Environment variable", "Default", "Meaning"), rows)
+def options_tables() -> str:
+    """A table for each group of options."""
+    tables = []
+    for group, title in GROUPS.items():
+        rows: list[tuple[str, ...]] = []
+        for option in OPTIONS.values():
+            if option.group == group:
+                default = f"`{_default(option)}`" if _default(option) else ""
+                rows.append((_names(option), f"`{option.variable}`", default, option.description))
+        tables.append(f"### {title}\n\n" + _table(("Option", "Environment variable", "Default", "Meaning"), rows))
+    return "\n\n".join(tables)
 
 
 def faults_table() -> str:
@@ -116,7 +85,7 @@ def server_json() -> str:
 
 
 def tables() -> dict[str, str]:
-    return {"tools": tools_table(), "options": options_table(), "errors": errors_reference(), "faults": faults_table()}
+    return {"tools": tools_table(), "approval": approval_example()}
 
 
 def readme() -> str:
@@ -124,8 +93,8 @@ def readme() -> str:
 
 
 def chinese_readme() -> str:
-    """README.zh-CN.md: the same tables under Chinese headings."""
-    return _filled(CHINESE_README, {name: _with_chinese_head(table) for name, table in tables().items()})
+    """README.zh-CN.md: the same parts, tables under Chinese headings."""
+    return _filled(CHINESE_README, {name: _with_chinese_head(part) for name, part in tables().items()})
 
 
 def _with_chinese_head(table: str) -> str:
@@ -138,7 +107,7 @@ def _with_chinese_head(table: str) -> str:
 
 def reference_doc() -> str:
     """docs/reference.md: what an assistant reads as `cams://reference`, of all tools."""
-    return reference([tool.name for tool in list_tools(uploads=True)])
+    return reference([tool.name for tool in load_catalog(uploads=True)])
 
 
 def clients_doc() -> str:
@@ -183,45 +152,59 @@ def _filled(path: Path, parts: dict[str, str]) -> str:
 def generated() -> dict[Path, str]:
     """Every generated file with what it must hold."""
     return {
-        SNAPSHOT: render(),
+        SNAPSHOT: render_snapshot(),
         README: readme(),
         CHINESE_README: chinese_readme(),
         REFERENCE_DOC: reference_doc(),
+        APPROVAL_DOC: _filled(APPROVAL_DOC, {"preview": preview_example()}),
+        OPTIONS_DOC: _filled(OPTIONS_DOC, {"options": options_tables()}),
+        SANDBOX_DOC: _filled(SANDBOX_DOC, {"faults": faults_table()}),
         SERVER_JSON: server_json(),
         CLIENTS_DOC: clients_doc(),
         DIAGNOSIS_DOC: diagnosis_doc(),
     }
 
 
-def _options(command: str) -> Iterable[click.Option]:
-    found = cli.get_command(click.Context(cli), command)
-    assert found
-    return [parameter for parameter in found.params if isinstance(parameter, click.Option) and parameter.envvar]
+def _names(option: Option) -> str:
+    return f"`{option.flag}` / `{_opposite(option)}`" if option.type is bool else f"`{option.flag}`"
 
 
-def _shown(option: click.Option) -> str:
-    if isinstance(option.default, bool):
-        return (option.opts if option.default else option.secondary_opts)[0]
-    return str(option.default) if isinstance(option.default, str | int | float) else ""
+def _opposite(option: Option) -> str:
+    return option.flag.replace("--", "--no-", 1)
+
+
+def _default(option: Option) -> str:
+    if option.default in (None, ()):
+        return ""
+    return _opposite(option) if option.default is False else str(option.default)
 
 
 def _environment() -> Iterable[dict[str, Any]]:
     for variable, about in (
-        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "Access key id of the RAM user; the official credential chain reads it."),
-        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "Its secret."),
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "Access key ID of the RAM user. The default credential chain reads it."),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "Access key secret."),
     ):
-        yield {"name": variable, "description": about, "isSecret": variable.endswith("SECRET")}
-    for option in _options("serve"):
-        if option.name in NOT_FOR_PACKAGES:
-            continue
-        entry: dict[str, Any] = {"name": option.envvar, "description": option.help}
-        if isinstance(option.default, bool):
-            entry |= {"format": "boolean", "default": str(option.default).lower()}
-        elif _shown(option):
-            entry["default"] = _shown(option)
-        if isinstance(option.type, click.Choice):
-            entry["choices"] = list(option.type.choices)
-        yield entry | ({"isSecret": True} if option.name in SECRETS else {})
+        yield {"name": variable, "description": about, "isSecret": True}
+    for option in OPTIONS.values():
+        # A client that runs the package speaks stdio.
+        if option.group != "http":
+            yield _variable(option)
+
+
+def _variable(option: Option) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": option.variable, "description": option.help}
+    if option.repeatable:
+        several = "the path separator (: or ;)" if option.path else "spaces"
+        entry["description"] += f" Separate several with {several}."
+    if option.type is bool:
+        entry |= {"format": "boolean", "default": str(option.default).lower()}
+    elif option.value_type in (int, float):
+        entry["format"] = "number"
+    if "default" not in entry and _default(option):
+        entry["default"] = _default(option)
+    if option.choices:
+        entry["choices"] = list(option.choices)
+    return entry | ({"isSecret": True} if option.secret else {})
 
 
 def _first_sentence(text: str) -> str:
@@ -234,5 +217,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
+    # First: the other parts are made from it.
+    SNAPSHOT.write_text(render_snapshot(), encoding="utf-8")
     for path, text in generated().items():
         path.write_text(text, encoding="utf-8")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.store import Store, Write, open_store
+
+assert ADD_CUSTOM_AUDIENCE_USER.effect is not None
+EFFECT = ADD_CUSTOM_AUDIENCE_USER.effect
 
 
 def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019000000", users: int = 1) -> Write:
@@ -15,14 +19,14 @@ def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019
         client="tester 1.0",
         binding=binding,
         list_digest=list_digest,
-        audience=audience,
         target={"custom_audience_id": audience},
+        effect=EFFECT,
         counts={"users": users, "emails": users, "phones": 0, "duplicates": 0},
     )
 
 
 def work(place: str, name: str, times: int) -> None:
-    print("ready", flush=True)  # noqa: T201 - whoever started it waits for this
+    print("ready", flush=True)  # the test waits for this line
     sys.stdin.readline()
     store = open_store(place, None) if "://" in place else Store(Path(place))
     for number in range(times):

@@ -22,14 +22,15 @@ from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.confirmation import ConfirmMode
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.sandbox import SANDBOX_KEY, Call, Sandbox, SandboxTransport
-from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.sandbox import SANDBOX_KEY, ExecutedCall, Sandbox, SandboxTransport
+from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE
 from cams_mcp.server.server import create_server
+from cams_mcp.settings import Settings
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.toolbox import Toolbox
-from cams_mcp.tools.truncation import RESULT_TOKENS
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
 from cams_mcp.upload.service import Uploads
@@ -43,14 +44,17 @@ PAGE = {"cust_space_id": MESSENGER_SPACE, "page_id": MESSENGER_PAGE}
 AUDIENCE = "6000019000000"
 TARGET = PAGE | {"ad_account_id": AD_ACCOUNT, "custom_audience_id": AUDIENCE}
 
+
+def is_needed(operation: AnyOperation, argument: str) -> bool:
+    """Whether a call cannot do without an argument of an example. Writes are about what they write."""
+    return operation.writes or operation.request.model_fields[argument].is_required()
+
+
 VALID_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "list_instance": {},
-    "list_custom_audience": PAGE,
-    "list_message_campaign": PAGE,
-    "list_chat_group": {"cust_space_id": WHATSAPP_SPACE, "business_number": WHATSAPP_NUMBER},
-    "add_custom_audience_user": TARGET | {"users": [{"email": "someone@example.com"}]},
+    operation.name: {name: value for name, value in operation.example.items() if is_needed(operation, name)}
+    for operation in OPERATIONS
 }
-"""The least arguments each tool accepts, over the sandbox's data."""
+"""Arguments that each tool accepts over the sandbox's data, without filters."""
 
 
 def examples(number: int) -> int:
@@ -93,8 +97,7 @@ async def toolbox_over(
     folder: Path | None = None,
     limits: Limits | None = None,
     pause: Callable[[float], Awaitable[None]] = no_sleep,
-    read_only: bool = False,
-    result_tokens: int = RESULT_TOKENS,
+    result_tokens: int = Settings.result_tokens,
     **collaborators: Any,
 ) -> AsyncGenerator[Toolbox]:
     """All tools over `sandbox`.
@@ -113,7 +116,7 @@ async def toolbox_over(
         if folder is not None:
             open_file = Folders.of([folder]).open
             uploads = Uploads(open_file, service, guard, store.journal, limits or Limits(), sleep=pause)
-        yield Toolbox(OPERATIONS, service, guard, uploads, read_only=read_only, result_tokens=result_tokens)
+        yield Toolbox(OPERATIONS, service, guard, uploads, result_tokens=result_tokens)
 
 
 @asynccontextmanager
@@ -133,9 +136,9 @@ async def mcp_server(
         lists_file_tools: whether there is a folder or not.
         toolbox: more arguments of `toolbox_over`.
     """
-    async with toolbox_over(sandbox, read_only=read_only, folder=folder, **toolbox) as tools:
+    async with toolbox_over(sandbox, folder=folder, **toolbox) as tools:
         uploads = folder is not None if lists_file_tools is None else lists_file_tools
-        yield create_server(list_tools(read_only=read_only, uploads=uploads), tools, access)
+        yield create_server(load_catalog(read_only=read_only, uploads=uploads), tools, access)
 
 
 @asynccontextmanager
@@ -164,7 +167,7 @@ async def mcp_client(
         yield connected
 
 
-def writes_that_arrived(sandbox: Sandbox) -> list[Call]:
+def writes_that_arrived(sandbox: Sandbox) -> list[ExecutedCall]:
     """The writes that the sandbox executed, by its own record."""
     return [call for call in sandbox.calls if call.action == "AddCustomAudienceUser"]
 

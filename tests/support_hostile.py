@@ -33,10 +33,9 @@ from mcp.shared.message import SessionMessage
 from support_process import ENVELOPE, HANDSHAKE
 
 from cams_mcp.cli import main
-from cams_mcp.logs import Lines
+from cams_mcp.logs import LineFormatter
 from cams_mcp.redaction import readable
-from cams_mcp.sandbox import Sandbox, WireRequest
-from cams_mcp.sandbox.service import Reply
+from cams_mcp.sandbox import HttpReply, Sandbox, WireRequest
 
 SECONDS = 10.0
 """Every exchange is over by then."""
@@ -224,7 +223,7 @@ class HostileCams(Sandbox):
         self.status: int | None = None
         self.headers: dict[str, str] = {}
 
-    def handle(self, request: WireRequest) -> Reply:
+    def handle(self, request: WireRequest) -> HttpReply:
         reply = super().handle(request)
         if self.change is None:
             return reply
@@ -385,7 +384,7 @@ class InMemory(Peer):
     def log_handler(self) -> logging.Handler:
         """Keeps what the server logs, as it would go to standard error."""
         handler = logging.StreamHandler(self._log)
-        handler.setFormatter(Lines("text"))
+        handler.setFormatter(LineFormatter("text"))
         return handler
 
     def logged(self) -> str:

@@ -22,12 +22,13 @@ from mcp.server.auth.provider import TokenVerifier
 from support import serving, toolbox_over
 from support_process import ENVELOPE, HANDSHAKE, Program
 
-from cams_mcp.http import Draining, Health, HttpSettings, http_app
+from cams_mcp.http import Draining, Health, http_app
 from cams_mcp.http.auth import current_access
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.server.server import create_server, tools_that_write
+from cams_mcp.server.server import create_server
+from cams_mcp.settings import HttpSettings
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
 
 ISSUER = "https://login.example.com/tenant"
@@ -144,11 +145,11 @@ async def http_server(
 ) -> AsyncGenerator[str]:
     """The URL of a server over `sandbox` that asks for what `verifier` takes."""
     async with toolbox_over(sandbox, store=store) as tools:
-        definitions = list_tools()
-        writing = tools_that_write(definitions)
-        server = create_server(definitions, Draining(around(tools), writing), *([current_access] if verifier else []))
+        catalog = load_catalog()
+        work = Draining(around(tools), catalog.writing)
+        server = create_server(catalog, work, *([current_access] if verifier else []))
         http = HttpSettings(**settings)
-        app = http_app(server, http, verifier=verifier, writing=writing, health=health, resource_url=resource_url)
+        app = http_app(server, http, verifier=verifier, catalog=catalog, health=health, resource_url=resource_url)
         with serving(app) as base:
             yield f"{base}/mcp"
 

@@ -21,8 +21,10 @@ GROUND = {
     "deadlines",
     "errors",
     "fields",
+    "hosts",
     "logs",
     "models",
+    "operation",
     "redaction",
     "threads",
 }
@@ -30,13 +32,14 @@ GROUND = {
 
 FLOORS: tuple[set[str], ...] = (
     {"ground"},
+    {"settings"},
     {"operations"},
     {"api", "store"},
     {"guard", "sandbox"},
     {"upload"},
     {"tools"},
     {"server"},
-    {"settings"},
+    {"app"},
     {"http"},
     {"cli"},
     {"__main__"},

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support import PAGE, TARGET, VALID_ARGUMENTS, examples, people
 
 from cams_mcp.errors import InvalidArguments
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import (
     ADD_CUSTOM_AUDIENCE_USER,
     LIST_CHAT_GROUP,

@@ -16,15 +16,17 @@ from click.testing import CliRunner, Result
 from mcp import Client, StdioServerParameters
 from support import AUDIENCE, ERAS, TARGET, Person, mcp_client, people, serving, yes
 
+from cams_mcp.app import open_toolbox
 from cams_mcp.cli import cli
 from cams_mcp.guard.policy import Policy
 from cams_mcp.http import http_app
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.sandbox.faults import Fault, Faults
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Store, Write
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 WRITE = "add_custom_audience_user"
 TESTER = types.Implementation(name="Tester", version="7.2")
@@ -72,7 +74,7 @@ async def make_history(state: Path, mode: str = "auto") -> Sandbox:
 
     await write(3, person=yes())
     await write(4, person=Person("decline"))
-    await write(5, person=yes(), policy=Policy(users_per_call=4))
+    await write(5, person=yes(), policy=Policy(per_call=4))
     await write(1, Sandbox(Faults([Fault.parse("denied")])), yes())
     await write(2, Sandbox(Faults([Fault.parse("malformed")])), yes())
     await write(6)
@@ -105,9 +107,9 @@ def put(state: Path, time: float, **changes: Any) -> None:
         "client": "Tester 7.2",
         "binding": "b" * 64,
         "list_digest": "l" * 64,
-        "audience": AUDIENCE,
         "target": {"custom_audience_id": AUDIENCE},
         "counts": {"users": 1},
+        "effect": ADD_CUSTOM_AUDIENCE_USER.effect,
     }
     with closing(Store(state, lambda: time)) as store:
         store.record("blocked", Write(**fields | changes), "token", "a limit")
@@ -191,13 +193,13 @@ async def connected(transport: str, state: Path, mode: str, **client: Any) -> As
         async with Client(StdioServerParameters(command=sys.executable, args=arguments), mode=mode, **client) as made:
             yield made
         return
-    async with Settings(sandbox=True, state_dir=state).open() as toolbox:
-        server = create_server(list_tools(), toolbox)
+    async with open_toolbox(Settings(sandbox=True, state_dir=state)) as toolbox:
+        server = create_server(load_catalog(), toolbox)
         if transport == "memory":
             async with Client(server, mode=mode, **client) as made:
                 yield made
         else:
-            with serving(http_app(server)) as url:
+            with serving(http_app(server, catalog=load_catalog())) as url:
                 async with Client(f"{url}/mcp", mode=mode, **client) as made:
                     yield made
 

@@ -10,6 +10,7 @@ from support import ERAS, PAGE, VALID_ARGUMENTS, client_over, text_of
 from support_cli import run_here
 
 from cams_mcp.models import Request
+from cams_mcp.operation import PAGE_ARGUMENTS, PAGE_OBJECT, Pages
 from cams_mcp.operations import LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.tools.result import as_text
@@ -30,7 +31,7 @@ class Shelf:
         self.rows = [{"n": number, "text": letter * length} for number, length in enumerate(lengths)]
 
     def page(self, request: Request) -> Content:
-        size, index = request.window()
+        size, index = pages_of(request).window(request)
         size = min(size, self._limit)
         rows = self.rows[(index - 1) * size : index * size]
         more = index * size < len(self.rows)
@@ -46,6 +47,14 @@ def nested_request(size: int, index: int) -> Request:
     return LIST_CUSTOM_AUDIENCE.request.model_validate(PAGE | {"page": {"size": size, "index": index}})
 
 
+def pages_of(request: Request) -> Pages:
+    return PAGE_ARGUMENTS if isinstance(request, LIST_INSTANCE.request) else PAGE_OBJECT
+
+
+def cut(content: Content, request: Request, budget: int) -> Content:
+    return fit(content, pages_of(request), request, budget)
+
+
 FORMS = pytest.mark.parametrize("make", [flat_request, nested_request])
 
 
@@ -53,12 +62,12 @@ def walk(shelf: Shelf, size: int, budget: int, make: Any = flat_request) -> list
     """Every result on the way from the first row to the last, each gone on from as the one before says."""
     request, found = make(size, 1), []
     while True:
-        result = fit(shelf.page(request), request, budget)
+        result = cut(shelf.page(request), request, budget)
         found.append(result)
         if not result["has_more"]:
             return found
         assert len(found) <= len(shelf.rows), "the way does not end"
-        request = make(result.get("next_size", request.window()[0]), result["next_index"])
+        request = make(result.get("next_size", pages_of(request).window(request)[0]), result["next_index"])
 
 
 @settings(deadline=None, max_examples=300)
@@ -122,7 +131,7 @@ def test_a_cut_leaves_most_of_what_fits_and_goes_on_in_pages_of_that_order(
     request = make(size, before + 1)
     whole = {"has_more": False, "data": [{"text": "x" * length}] * size}
 
-    result = fit(whole, request, budget)
+    result = cut(whole, request, budget)
 
     shown = len(result["data"])
     if shown < size:
@@ -136,14 +145,14 @@ def test_a_page_that_fits_stays_as_it_is(length: int) -> None:
     request = flat_request(10, 1)
     content = Shelf([length] * 30).page(request)
 
-    assert fit(content, request, tokens(as_text(content))) == content
+    assert cut(content, request, tokens(as_text(content))) == content
 
 
 def test_one_token_less_than_a_page_needs_cuts_it() -> None:
     request = flat_request(10, 1)
     content = Shelf([400] * 30).page(request)
 
-    assert len(fit(content, request, tokens(as_text(content)) - 1)["data"]) < 10
+    assert len(cut(content, request, tokens(as_text(content)) - 1)["data"]) < 10
 
 
 def test_one_row_is_left_however_large_it_is() -> None:
@@ -156,19 +165,19 @@ def test_a_page_longer_than_asked_for_is_not_cut_because_nobody_knows_where_the_
     request = flat_request(5, 2)
     content = {"has_more": True, "data": [{"text": "x" * 5000}] * 20}
 
-    assert fit(content, request, 1000) == content
+    assert cut(content, request, 1000) == content
 
 
 @FORMS
 def test_the_note_holds_the_arguments_of_the_next_call(make: Any) -> None:
     request = make(100, 2)
-    result = fit({"has_more": False, "data": [{"text": "x" * 400}] * 100}, request, 2000)
+    result = cut({"has_more": False, "data": [{"text": "x" * 400}] * 100}, request, 2000)
 
     said = json.loads(result["note"].partition("call again with ")[2].partition(" and all else")[0])
     changed = type(request).model_validate(request.model_dump() | said)
 
-    assert changed.window() == (result["next_size"], result["next_index"])
-    assert (changed.window()[1] - 1) * changed.window()[0] == 100 + len(result["data"])
+    assert pages_of(changed).window(changed) == (result["next_size"], result["next_index"])
+    assert (result["next_index"] - 1) * result["next_size"] == 100 + len(result["data"])
     assert f"Only the first {len(result['data'])} rows" in result["note"]
 
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 
+import mcp_types as types
 import pytest
 from support import ERAS
 from support_process import Program
 
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.tools.definitions import SNAPSHOT, list_tools, render
+from cams_mcp.tools.definitions import SNAPSHOT, load_catalog, render_snapshot
 
 TITLES = {
     "list_instance": "List channel instances",
@@ -16,31 +17,31 @@ TITLES = {
     "list_chat_group": "List WhatsApp groups",
     "add_custom_audience_user": "Add people to a custom audience",
 }
-READS = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": True, "openWorldHint": True}
-WRITES = {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": False, "openWorldHint": True}
+MOST_BYTES = 2000
+READS = {"readOnlyHint": True}
+WRITES = {"readOnlyHint": False, "destructiveHint": True}
 
 
 def test_the_snapshot_is_what_the_models_make() -> None:
-    assert SNAPSHOT.read_text(encoding="utf-8") == render(), "run python -m cams_mcp.tools.definitions"
+    assert SNAPSHOT.read_text(encoding="utf-8") == render_snapshot(), "run python tests/generate.py"
 
 
 def test_the_tools_stand_in_their_order_each_time() -> None:
-    assert [tool.name for tool in list_tools()] == [operation.name for operation in OPERATIONS] == list(TITLES)
-    assert list_tools() == list_tools()
+    assert [tool.name for tool in load_catalog()] == [operation.name for operation in OPERATIONS] == list(TITLES)
 
 
 def test_every_tool_has_its_title_and_annotations() -> None:
-    for tool in list_tools():
+    for tool in load_catalog():
         dumped = tool.model_dump(by_alias=True, exclude_none=True)
         assert dumped["title"] == TITLES[tool.name]
         assert dumped["annotations"] == (WRITES if tool.name.startswith("add_") else READS)
 
 
 def test_read_only_leaves_out_exactly_the_writes() -> None:
-    reads = list_tools(read_only=True)
+    reads = load_catalog(read_only=True)
 
     assert [tool.name for tool in reads] == [operation.name for operation in OPERATIONS if not operation.writes]
-    assert reads == [tool for tool in list_tools() if tool.annotations and tool.annotations.read_only_hint]
+    assert list(reads) == [tool for tool in load_catalog() if tool.annotations and tool.annotations.read_only_hint]
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -54,3 +55,13 @@ def test_the_whole_list_of_tools_stays_under_10000_bytes_on_the_wire(mode: str) 
 
     assert [tool["name"] for tool in json.loads(line)["result"]["tools"]] == list(TITLES)
     assert len(line) < 10_000
+
+
+EACH_TOOL = pytest.mark.parametrize("tool", list(load_catalog(uploads=True)), ids=lambda tool: tool.name)
+
+
+@EACH_TOOL
+def test_each_tool_costs_an_assistant_at_most_2000_bytes(tool: types.Tool) -> None:
+    definition = tool.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+    assert len(json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode()) <= MOST_BYTES

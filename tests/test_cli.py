@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -18,11 +20,12 @@ from mcp import Client, StdioServerParameters
 from support import AUDIENCE, PAGE, TARGET, VALID_ARGUMENTS, people, serving
 from support_cli import PROGRAM, SECONDS, environment, run, run_on_terminal
 
+import cams_mcp
 from cams_mcp import __version__
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Sandbox, sandbox_app
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 KEY = ["--access-key-id", SANDBOX_KEY.id, "--access-key-secret", SANDBOX_KEY.secret]
 WRITE = json.dumps(TARGET | {"users": people(120)})
@@ -73,12 +76,12 @@ def failed_cleanly(result: Result | subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--endpoint", "http://cams.example.com", "asks for plain http to another machine"),
-        ("--endpoint", "https://example.com/path", "is not a host or URL"),
-        ("--endpoint", "ftp://example.com", "is not a host or URL"),
-        ("--endpoint", "a b", "is not a host or URL"),
-        ("--region", "Singapore", "is not a region id"),
-        ("--fault", "throttle", "works on the sandbox only"),
+        ("--endpoint", "http://cams.example.com", "uses plain http to another machine"),
+        ("--endpoint", "https://example.com/path", "is not a valid host or URL"),
+        ("--endpoint", "ftp://example.com", "is not a valid host or URL"),
+        ("--endpoint", "a b", "is not a valid host or URL"),
+        ("--region", "Singapore", "is not a valid region id"),
+        ("--fault", "throttle", "requires --sandbox"),
         ("--access-key-id", "some-id", "needs both its id and its secret"),
         ("--access-key-secret", "some-secret", "needs both its id and its secret"),
         ("--users-in", "header", "'header' is not one of"),
@@ -108,7 +111,7 @@ def test_a_wrong_fault_gives_one_clear_message(invoke: Invoke, command: tuple[st
     assert "--fault (CAMS_MCP_FAULT)" in failed_cleanly(invoke(*command, "--fault", fault))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "example.com", "192.0.2.1", "::"])  # noqa: S104 - refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.com", "192.0.2.1", "::"])
 @pytest.mark.parametrize("command", [("serve", "--sandbox", "--transport", "http"), ("sandbox",)])
 def test_a_host_that_others_can_reach_is_refused(invoke: Invoke, command: tuple[str, ...], host: str) -> None:
     result = invoke(*command, "--host", host, "--port", "0")
@@ -220,6 +223,22 @@ def test_only_tools_has_an_option_that_is_no_setting_among_the_settled_commands(
     assert without == {("tools", "as_json")}
 
 
+OF_OTHER_PROGRAMS = {"--force-reinstall"}
+
+
+def test_every_option_that_a_text_of_the_program_names_exists() -> None:
+    own = {name for _, option in all_options() for name in (*option.opts, *option.secondary_opts)}
+    own |= {"--help", "--version"}
+    named: dict[str, str] = {}
+    for path in Path(cams_mcp.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= dict.fromkeys(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])", node.value), path.name)
+
+    assert named
+    assert {name: file for name, file in named.items() if name not in own | OF_OTHER_PROGRAMS} == {}
+
+
 def test_call_takes_the_options_that_serve_takes() -> None:
     options = all_options()
     serve, call = (
@@ -238,7 +257,7 @@ def test_tools_prints_every_tool_and_argument(invoke: Invoke) -> None:
     result = invoke("tools")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    for tool in list_tools():
+    for tool in load_catalog():
         assert tool.name in result.stdout
         for argument in tool.input_schema["properties"]:
             assert argument in result.stdout
@@ -250,7 +269,7 @@ def test_tools_prints_every_tool_and_argument(invoke: Invoke) -> None:
 def test_tools_as_json_is_the_catalog(invoke: Invoke) -> None:
     result = invoke("tools", "--json")
 
-    catalog = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in list_tools()]
+    catalog = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in load_catalog()]
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == catalog
     assert [tool["name"] for tool in catalog] == [operation.name for operation in OPERATIONS]
@@ -264,11 +283,11 @@ def test_tools_read_only_leaves_out_what_writes(invoke: Invoke) -> None:
 
 def test_tools_lists_the_file_tools_with_a_folder_as_serve_does(invoke: Invoke, tmp_path: Path) -> None:
     folder = ("--upload-dir", str(tmp_path))
-    every = [tool.name for tool in list_tools(uploads=True)]
+    every = [tool.name for tool in load_catalog(uploads=True)]
     assert [tool["name"] for tool in json.loads(invoke("tools", "--json", *folder).stdout)] == every
 
     text = invoke("tools", *folder).stdout
-    for tool in list_tools(uploads=True):
+    for tool in load_catalog(uploads=True):
         assert f"{tool.name} (" in text
     assert "--upload-dir" not in text.splitlines()[-1]
     assert invoke("tools", "--read-only", *folder).stdout == invoke("tools", "--read-only").stdout
@@ -323,7 +342,7 @@ def test_the_flag_for_the_access_key_goes_before_its_variable(invoke: Invoke, ur
         ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, [], "Forbidden.RAM"),
         ({"CAMS_MCP_FAULT": "latency:1:0 denied", "CAMS_MCP_SANDBOX": "1"}, [], "Forbidden.RAM"),
         ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, ["--fault", "html413"], "(413)"),
-        ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, ["--no-sandbox"], "works on the sandbox only"),
+        ({"CAMS_MCP_FAULT": "denied", "CAMS_MCP_SANDBOX": "1"}, ["--no-sandbox"], "requires --sandbox"),
         (
             {"CAMS_MCP_FAULT": "error", "CAMS_MCP_RETRIES": "5"},
             ["--sandbox", "--retries", "0"],
@@ -599,7 +618,7 @@ def test_the_sandbox_fails_on_request(invoke: Invoke, tmp_path: Path) -> None:
         finally:
             process.terminate()
 
-    assert "needs the action cams:ListInstance" in failed_cleanly(result)
+    assert "is not allowed to run cams:ListInstance" in failed_cleanly(result)
 
 
 def test_the_sandbox_on_ipv6_tells_an_address_that_can_be_used(invoke: Invoke, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ from cams_mcp.errors import (
     ProxyAnswer,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Response
+from cams_mcp.models import Response
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
 from cams_mcp.operations.list_instance import ListInstanceRequest
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
@@ -223,7 +224,7 @@ async def test_a_longer_wait_is_not_waited_for_but_told(operation: AnyOperation)
 
     assert isinstance(error, Throttled)
     assert error.retry_after == 60
-    assert "Wait 60 s, then call again." in str(error)
+    assert "Try again in 60 s." in str(error)
     assert waits.seconds == []
     assert script.arrivals == 1
 
@@ -246,7 +247,7 @@ MAY_HAVE_BEEN_APPLIED = {
     for name in PASSING
     if not name.startswith("throttled") and name not in ("connect error", "connect timeout", "pool timeout", "proxy")
 } | {
-    "JSON cut in the middle": raw(200, b'{"RequestId": "R-1", "Succ', x_acs_request_id="R-1"),
+    "truncated JSON": raw(200, b'{"RequestId": "R-1", "Succ', x_acs_request_id="R-1"),
     "no JSON": raw(200, b"nonsense"),
     "empty": raw(200, b""),
     "JSON of something else": raw(200, b"[]"),
@@ -268,13 +269,13 @@ async def test_a_write_whose_outcome_is_unknown_is_sent_once(operation: AnyOpera
     assert isinstance(error, AmbiguousWrite)
     assert script.arrivals == error.attempts == 1
     assert "It may have been applied." in str(error)
-    assert "Do not send it again on your own." in str(error)
+    assert "Do not retry it yourself." in str(error)
 
 
 @every_write
 @pytest.mark.parametrize(
     "fault",
-    ["JSON cut in the middle", "over-long", "broken compression", "elements of other types", "success with 500"],
+    ["truncated JSON", "over-long", "broken compression", "elements of other types", "success with 500"],
 )
 async def test_an_ambiguous_write_names_the_request_id(operation: AnyOperation, fault: str) -> None:
     error = await failure(operation, Script(MAY_HAVE_BEEN_APPLIED[fault]), ClientOptions(max_answer_bytes=1_000))
@@ -358,7 +359,7 @@ async def test_a_connection_that_breaks_after_the_headers_is_told_with_the_reque
             with pytest.raises(CamsError) as caught:
                 await client.call(operation, request_of(operation))
 
-    assert "broke before the answer was complete" in str(caught.value)
+    assert "broke before the response was complete" in str(caught.value)
     assert caught.value.request_id == sandbox.calls[-1].request_id
     assert len(sandbox.calls) == (1 if operation.writes else 3)
 
@@ -487,7 +488,7 @@ async def test_a_small_answer_that_unpacks_to_a_large_one_is_refused(operation: 
 async def test_a_compressed_answer_is_read() -> None:
     body = gzip.compress(b'{"Success": true, "Code": "OK"}')
 
-    assert (await run(LIST_INSTANCE, Script(raw(200, body, content_encoding="gzip")))).succeeded
+    assert (await run(LIST_INSTANCE, Script(raw(200, body, content_encoding="gzip")))).has_succeeded
 
 
 # What time it is, and who may.

@@ -207,7 +207,7 @@ async def test_with_confirm_token_no_client_is_asked_and_a_swapped_list_is_refus
         fresh = {"confirmation_token": (await someone.call(LIST))["structuredContent"]["confirmation_token"]}
         sent = await someone.call(LIST | fresh)
 
-    assert "not what was confirmed" in text_of(swapped)
+    assert "for a different call" in text_of(swapped)
     assert sent["structuredContent"]["status"] == "sent"
     assert len(writes_that_arrived(sandbox)) == 1
     assert someone.questions == []
@@ -224,7 +224,7 @@ async def test_a_made_up_token_confirms_nothing(sandbox: Sandbox, profile: Profi
 
 @EACH
 @pytest.mark.parametrize(
-    "policy", [Policy(users_per_call=119), Policy(users_per_day=119), Policy(audiences=frozenset({f"{AUDIENCE}9"}))]
+    "policy", [Policy(per_call=119), Policy(per_day=119), Policy(targets=frozenset({f"{AUDIENCE}9"}))]
 )
 async def test_what_the_operator_forbids_is_refused_before_anybody_is_asked(
     sandbox: Sandbox, profile: Profile, version: str, policy: Policy

@@ -161,12 +161,12 @@ def test_a_client_that_cannot_refer_to_a_key_is_given_no_key(client: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--sandbox", "--profile", "work"), "exclude each other"),
-        (("--profile", "work", "--refer-to-key"), "exclude each other"),
+        (("--sandbox", "--profile", "work"), "mutually exclusive"),
+        (("--profile", "work", "--refer-to-key"), "mutually exclusive"),
         (("--uvx",), "--command and --uvx"),
         (("--name", "a b"), "--name"),
         (("--name", ""), "--name"),
-        (("--region", "Singapore"), "is not a region id"),
+        (("--region", "Singapore"), "is not a region ID"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments: tuple[str, ...], says: str) -> None:
@@ -526,7 +526,7 @@ def test_a_broken_toml_file_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[mcp_servers\n")
 
-    assert "not TOML" in refused(write(path, client="codex-cli"))
+    assert "not valid TOML" in refused(write(path, client="codex-cli"))
     assert path.read_text() == "[mcp_servers\n"
 
 
@@ -582,7 +582,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> N
 
     message = refused(write(tmp_path / "file" / "mcp.json"))
 
-    assert "cannot be written" in message
+    assert "Cannot write the file" in message
     assert "--path" in message
 
 
@@ -590,7 +590,7 @@ def test_a_directory_in_its_place_is_one_clear_message(tmp_path: Path) -> None:
     path = tmp_path / ".cursor" / "mcp.json"
     path.mkdir(parents=True)
 
-    assert "cannot be written" in refused(config("cursor", "--write", home=tmp_path))
+    assert "Cannot write the file" in refused(config("cursor", "--write", home=tmp_path))
 
 
 def test_a_file_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +602,7 @@ def test_a_file_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(config_files.os, "fsync", fsync_late)
 
-    assert "changed the file meanwhile" in refused(write(path))
+    assert "changed the file in the meantime" in refused(write(path))
     assert path.read_text() == '{"saved": "by the client"}'
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mcp.json", "mcp.json.1.bak"]
 

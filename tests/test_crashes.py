@@ -20,11 +20,12 @@ from support_http import LISTENING
 from support_process import SHARED_PATIENCE_SECONDS, Program
 
 import cams_mcp
+from cams_mcp.app import open_toolbox
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 WRITE = "add_custom_audience_user"
 PEOPLE = TARGET | {"users": people(120)}
@@ -78,8 +79,8 @@ class World:
             "access_key_secret": SANDBOX_KEY.secret,
             "state_dir": self.state,
         }
-        async with Settings(**(options | other)).open() as toolbox:
-            yield create_server(list_tools(), toolbox)
+        async with open_toolbox(Settings(**(options | other))) as toolbox:
+            yield create_server(load_catalog(), toolbox)
 
     @property
     def arrived(self) -> list[str]:
@@ -195,7 +196,7 @@ async def test_a_server_that_is_killed_sends_nothing_unapproved_unrecorded_or_tw
         repeated = await connected.call_tool(WRITE, PEOPLE)
         results = [await spend(connected, way, approval) for _ in range(2)] if approval else []
     text = repeated.structured_content["preview"] if way == "token" else person.asked[0]
-    told = "the same list was already sent to this audience" if ended else "whether CAMS applied it is unknown"
+    told = "the same list was already sent to this audience" if ended else "it is unknown whether CAMS applied it"
     assert (told in text) is begun
     assert ("the same list" in text) is begun
     if approval:

@@ -10,6 +10,8 @@ import pytest
 from support_cli import run
 
 from cams_mcp.cli import demo
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER as WRITE
+from cams_mcp.operations import LIST_CUSTOM_AUDIENCE as FIRST_LIST
 from cams_mcp.operations import OPERATIONS
 
 pytestmark = pytest.mark.slow
@@ -18,9 +20,9 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda patch: patch.setattr(demo, "PEOPLE", demo.PEOPLE[:50]), "The demo did not go as it should."),
-        (lambda patch: patch.setitem(demo.PAGE, "cust_space_id", "cams-none"), "Authentication.NoAuth"),
-        (lambda patch: patch.setattr(demo, "AD_ACCOUNT", "1"), "The demo did not go as it should."),
+        (lambda patch: patch.setitem(WRITE.example, "users", WRITE.example["users"][:50]), "The demo failed"),
+        (lambda patch: patch.setitem(FIRST_LIST.example, "cust_space_id", "cams-none"), "Authentication.NoAuth"),
+        (lambda patch: patch.setitem(WRITE.example, "ad_account_id", "1"), "The demo failed"),
     ],
     ids=["a write without effect", "a list that fails", "a write that fails"],
 )
@@ -38,7 +40,7 @@ def test_a_demo_that_goes_wrong_says_so_and_fails(
     assert ended.value.code == 1
     assert says in shown.err
     assert "Traceback" not in shown.err
-    assert "All as it should be." not in shown.out
+    assert "All checks passed." not in shown.out
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(shown: subpr
     assert text.index("The person declines.") < text.index("Nothing was sent: the user declined.")
     assert text.index("The person confirms.") < text.index('"status":"sent"')
     assert "before 0, after the declined write 0, after the confirmed write 150" in text
-    assert text.endswith("All as it should be.\n")
+    assert text.endswith("All checks passed.\n")
     assert "Traceback" not in shown.stderr
 
 

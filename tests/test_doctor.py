@@ -83,7 +83,7 @@ def test_nothing_fails_over_real_http(tmp_path: Path, url: str, sandbox: Sandbox
 
     assert status == 0
     assert all(check["status"] == "ok" for name, check in checks.items() if name != "clients")
-    assert "official chain (env)" in str(checks["credentials"]["detail"])
+    assert "default credential chain (env)" in str(checks["credentials"]["detail"])
     assert checks["read"]["detail"] == "cams:ListInstance is allowed; 240 channel instances."
     assert [call.action for call in sandbox.calls] == ["ListInstance"]
 
@@ -184,7 +184,7 @@ def test_a_self_signed_certificate_fails_and_its_bundle_mends_it(tmp_path: Path,
 
     assert status == 1
     assert failures(checks) == {"endpoint"}
-    assert "certificate that is not trusted" in str(checks["endpoint"]["detail"])
+    assert "untrusted certificate" in str(checks["endpoint"]["detail"])
     assert "SSL_CERT_FILE" in str(checks["endpoint"]["action"])
     assert mended == 0
     assert "its certificate is trusted" in str(again["endpoint"]["detail"])
@@ -269,7 +269,7 @@ def test_a_state_directory_that_is_not_there_yet_is_not_made(tmp_path: Path) -> 
     status, checks = doctor(tmp_path, "--sandbox", "--state-dir", str(tmp_path / "deep" / "state"))
 
     assert status == 0
-    assert checks["state"]["detail"] == "~/deep/state will be made when it is needed."
+    assert checks["state"]["detail"] == "~/deep/state will be created when needed."
     assert not (tmp_path / "deep").exists()
 
 
@@ -287,7 +287,7 @@ def test_a_record_is_opened(tmp_path: Path) -> None:
     store.digest("anything")
     store.close()
     status, checks = doctor(tmp_path, "--sandbox", "--state-dir", str(tmp_path / "state"))
-    assert (status, checks["state"]["detail"]) == (0, "~/state can be written.")
+    assert (status, checks["state"]["detail"]) == (0, "~/state is writable.")
 
     (tmp_path / "state" / FILE_NAME).write_bytes(b"not a database " * 100)
     with pytest.raises(sqlite3.DatabaseError), sqlite3.connect(tmp_path / "state" / FILE_NAME) as database:
@@ -320,7 +320,7 @@ def test_a_client_file_that_cannot_be_read_is_a_warning(tmp_path: Path) -> None:
     first, last = check_clients("linux", {"HOME": str(tmp_path)})
 
     assert (first.check, first.status) == ("client cursor", "warning")
-    assert "cannot be read" in first.detail
+    assert "Cannot read" in first.detail
     assert last.check == "clients"
 
 
@@ -341,7 +341,7 @@ def test_a_package_out_of_its_range_is_named(version: str, status: str) -> None:
     check = check_packages(lambda name: version if name == "mcp" else importlib.metadata.version(name))
 
     assert check.status == status
-    assert f"mcp {version} is not" in check.detail
+    assert f"mcp {version} does not satisfy" in check.detail
 
 
 def test_the_packages_of_this_installation_are_as_declared() -> None:
@@ -361,6 +361,6 @@ async def test_upload_folders_are_looked_at(tmp_path: Path) -> None:
     )
 
     assert [(check.status, check.detail) for check in checks if check.check == "uploads"] == [
-        ("ok", f"Files of {folder} can be uploaded.")
+        ("ok", f"Files in {folder} can be uploaded.")
     ]
     assert [check.status for check in left_out if check.check == "uploads"] == ["warning"]

@@ -20,7 +20,7 @@ from support_raw import LEGACY, MODERN, RawClient, raw_client
 from cams_mcp.confirmation import Caller
 from cams_mcp.server.messages import ODD_VERSION, Unreadable, encodable, read_message
 from cams_mcp.server.server import create_server
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import ToolResult
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
@@ -184,12 +184,12 @@ def test_the_answer_says_what_is_wrong(mode: str) -> None:
     with Program("serve", "--sandbox") as server:
         server.connect(mode)
         said = {
-            "cut off": "not JSON in UTF-8",
-            "a batch": "no batches",
+            "cut off": "not valid UTF-8 JSON",
+            "a batch": "not a batch",
             "id of null": "id must be a string or an integer",
             "params that are a list": "params must be an object",
-            "tool that is an object": "name is of the wrong form",
-            "arguments that are a list": "arguments is of the wrong form",
+            "tool that is an object": "name is invalid",
+            "arguments that are a list": "arguments is invalid",
         }
         for name, words in said.items():
             server.write(odd_messages(mode)[name][0].encode())
@@ -337,7 +337,7 @@ class Odd:
 @EACH_ERA
 async def test_an_answer_that_cannot_be_encoded_is_mended(mode: str) -> None:
     content = {"data": [{"name": "half \ud800", "\udfff": 1}], "has_more": False}
-    async with Client(create_server(list_tools(), Odd(content)), mode=mode) as client:
+    async with Client(create_server(load_catalog(), Odd(content)), mode=mode) as client:
         result = await client.call_tool("list_instance", {})
 
     assert result.structured_content == {"data": [{"name": "half \ufffd", "\ufffd": 1}], "has_more": False}
@@ -351,7 +351,7 @@ async def test_a_defect_outside_of_a_tool_is_answered_without_its_text(
     def broken() -> None:
         raise ValueError(SECRET)
 
-    made = create_server(list_tools(), Odd())
+    made = create_server(load_catalog(), Odd())
     async with Client(made, mode=mode) as client:
         monkeypatch.setattr("cams_mcp.server.prompts.list_prompts", lambda _: broken())
         with pytest.raises(MCPError, match=r"cams-mcp itself failed \(ValueError\)"):
@@ -372,7 +372,7 @@ async def test_a_client_s_invented_name_is_printable_and_bounded(version: str, m
 
     named = {"name": f"\u202eapp {SECRET}\n\x00" + "x" * 300, "version": "2026.11.21"}
     monkeypatch.setattr("support_raw.INFO", named)
-    async with raw_client(create_server(list_tools(), Watching()), version, {}) as client:
+    async with raw_client(create_server(load_catalog(), Watching()), version, {}) as client:
         assert isinstance(client, RawClient)
         await client.call("list_instance", {})
 

@@ -37,7 +37,7 @@ from cams_mcp.errors import (
     ProxyAnswer,
     Throttled,
 )
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox
 
@@ -172,7 +172,7 @@ async def test_an_attempt_ends_however_slowly_the_server_answers(operation: AnyO
         error = await failure_of(client, operation, users=10_000)
 
     assert type(error) is (AmbiguousWrite if operation.writes else ConnectionFailed)
-    assert f"did not answer within {timeout} s" in str(error)
+    assert f"did not respond within {timeout} s" in str(error)
 
 
 async def test_a_read_is_tried_again_after_an_attempt_that_took_too_long() -> None:
@@ -262,7 +262,7 @@ async def test_an_access_key_that_does_not_come_holds_no_call(operation: AnyOper
         error = await failure_of(client, operation)
 
     assert isinstance(error, MissingCredentials)
-    assert "Nothing was sent: the credential chain gave no access key within 0.1 s." in str(error)
+    assert "Nothing was sent: the credential chain returned no access key within 0.1 s." in str(error)
     assert "ALIBABA_CLOUD_CREDENTIALS_URI" in str(error)
     assert not transport.requests
 
@@ -284,16 +284,16 @@ class Impatient(ClientOptions):
 
 
 @asynccontextmanager
-async def no_turn() -> AsyncGenerator[None]:
+async def no_slot() -> AsyncGenerator[None]:
     await anyio.sleep_forever()
     yield
 
 
 @every_operation
-@pytest.mark.parametrize("hangs", ["turn", "key", "wait between attempts", "answer"])
+@pytest.mark.parametrize("hangs", ["slot", "key", "wait between attempts", "answer"])
 async def test_a_whole_call_ends_wherever_it_hangs(operation: AnyOperation, hangs: str) -> None:
     collaborators: dict[str, Any] = {
-        "turn": {"upstream": no_turn, "transport": Counting(well)},
+        "slot": {"slot": no_slot, "transport": Counting(well)},
         "key": {"credentials": hanging_key, "transport": Counting(well)},
         "wait between attempts": {"sleep": sleep_for_ever, "transport": Counting(throttled)},
         "answer": {"transport": Counting(hanging)},
@@ -301,10 +301,10 @@ async def test_a_whole_call_ends_wherever_it_hangs(operation: AnyOperation, hang
     async with client_of(Sandbox(), Impatient(), **collaborators) as client:
         error = await failure_of(client, operation)
 
-    expected = {"turn": NotNow, "key": MissingCredentials, "wait between attempts": Throttled}
+    expected = {"slot": NotNow, "key": MissingCredentials, "wait between attempts": Throttled}
     assert type(error) is expected.get(hangs, AmbiguousWrite if operation.writes else ConnectionFailed)
-    assert len(collaborators["transport"].requests) == (0 if hangs in ("turn", "key") else 1)
-    assert ("Nothing was sent" in str(error)) is (hangs in ("turn", "key"))
+    assert len(collaborators["transport"].requests) == (0 if hangs in ("slot", "key") else 1)
+    assert ("Nothing was sent" in str(error)) is (hangs in ("slot", "key"))
 
 
 def test_the_longest_call_has_room_for_all_attempts_waits_and_a_turn() -> None:
@@ -706,12 +706,12 @@ async def test_a_defect_after_the_request_went_out_does_not_hide_that_it_did(
 
 
 @every_operation
-@pytest.mark.parametrize("place", ["key", "nonce", "clock", "turn"])
+@pytest.mark.parametrize("place", ["key", "nonce", "clock", "slot"])
 async def test_a_defect_before_anything_was_sent_makes_nothing_ambiguous(operation: AnyOperation, place: str) -> None:
     def broken() -> Any:
         raise Defect
 
-    name = {"key": "credentials", "nonce": "nonce", "clock": "now", "turn": "upstream"}[place]
+    name = {"key": "credentials", "nonce": "nonce", "clock": "now", "slot": "slot"}[place]
     transport = Counting(well)
     collaborator = defect if place == "key" else broken
     async with client_of(Sandbox(), transport=transport, **{name: collaborator}) as client:

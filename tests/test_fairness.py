@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import ERAS, client_of, text_of
 from support_http import ALICE, BOB, Clock, bearer, http_server, people_of, program
 
-from cams_mcp.api.throttle import LONGEST_WAIT_SECONDS, Pace, Upstream
+from cams_mcp.api.throttle import LONGEST_WAIT_SECONDS, Pace, Throttle
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import NotNow
 from cams_mcp.http.auth import TokenFile
@@ -64,7 +64,7 @@ async def test_a_caller_over_the_limit_at_once_is_told_to_wait_and_others_are_se
         for _ in range(2):
             group.start_soon(fair.call, "t", {}, Caller("alice"))
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(NotNow, match=r"Nothing was sent: 2 of your calls are under way.*--calls-at-once.*Wait"):
+        with pytest.raises(NotNow, match=r"limit of 2 concurrent calls.*--calls-at-once.*Wait"):
             await fair.call("t", {}, Caller("alice"))
         group.start_soon(fair.call, "t", {}, Caller("bob"))
         await anyio.wait_all_tasks_blocked()
@@ -99,7 +99,7 @@ async def test_a_caller_that_calls_too_often_is_told_when_to_try_again() -> None
     # Ten seconds' worth at once after a rest.
     for _ in range(10):
         await fair.call("t", {}, Caller("alice"))
-    with pytest.raises(NotNow, match=r"more often than 60 times a minute.*Call again in 1 s") as refused:
+    with pytest.raises(NotNow, match=r"rate limit of 60 calls per minute.*Try again in 1 s") as refused:
         await fair.call("t", {}, Caller("alice"))
     assert refused.value.retry_after == pytest.approx(1)
     await fair.call("t", {}, Caller("bob"))
@@ -133,7 +133,7 @@ async def test_callers_that_rest_are_forgotten_and_those_over_a_limit_are_not() 
     clock.now += 60
     await fair.call("t", {}, Caller("one more"))
 
-    assert len(fair._shares) < 10  # noqa: SLF001 - memory has no other face
+    assert len(fair._usage_by_principal) < 10  # noqa: SLF001 - memory has no other face
 
 
 @given(
@@ -164,12 +164,12 @@ def test_whoever_waits_as_told_gets_a_turn(per_second: float, burst: float, turn
 
 
 async def test_no_more_requests_are_under_way_than_allowed() -> None:
-    upstream = Upstream(3)
+    throttle = Throttle(3)
     running, most = 0, 0
 
     async def call() -> None:
         nonlocal running, most
-        async with upstream.turn():
+        async with throttle.slot():
             running += 1
             most = max(most, running)
             await anyio.lowlevel.checkpoint()
@@ -190,9 +190,9 @@ async def test_requests_keep_the_pace_and_wait_their_turn() -> None:
     async def sleep(seconds: float) -> None:
         waits.append(round(seconds, 6))
 
-    upstream = Upstream(100, 2, now=clock, sleep=sleep)
+    throttle = Throttle(100, 2, now=clock, sleep=sleep)
     for _ in range(5):
-        async with upstream.turn():
+        async with throttle.slot():
             pass
 
     assert waits == [0.5, 1.0, 1.5]
@@ -202,12 +202,12 @@ async def test_a_wait_that_would_be_too_long_is_refused_with_the_time() -> None:
     async def sleep(seconds: float) -> None:
         pass
 
-    upstream = Upstream(1000, 1, now=Clock(), sleep=sleep)
+    throttle = Throttle(1000, 1, now=Clock(), sleep=sleep)
     for _ in range(int(LONGEST_WAIT_SECONDS) + 1):
-        async with upstream.turn():
+        async with throttle.slot():
             pass
-    with pytest.raises(NotNow, match=r"Nothing was sent: all callers of this server together.*Call again in 1 s"):
-        async with upstream.turn():
+    with pytest.raises(NotNow, match=r"Nothing was sent: this server has reached its limit.*Try again in 1 s"):
+        async with throttle.slot():
             pass
 
 
@@ -221,27 +221,27 @@ async def test_pace_and_queue_together_hold_a_call_no_longer_than_the_longest_wa
         waits.append(seconds)
         await anyio.sleep_forever()
 
-    upstream = Upstream(1, 10, now=Clock(), sleep=sleep)
+    throttle = Throttle(1, 10, now=Clock(), sleep=sleep)
     for _ in range(10):
-        async with upstream.turn():
+        async with throttle.slot():
             pass
     with anyio.fail_after(20), pytest.raises(NotNow, match="Nothing was sent"):
-        async with upstream.turn():
+        async with throttle.slot():
             pass
 
     assert len(waits) == 1
 
 
 async def test_a_failed_or_cancelled_request_gives_its_turn_back() -> None:
-    upstream = Upstream(1)
+    throttle = Throttle(1)
     with pytest.raises(ValueError):  # noqa: PT011
-        async with upstream.turn():
+        async with throttle.slot():
             raise ValueError
     with anyio.CancelScope() as scope:
-        async with upstream.turn():
+        async with throttle.slot():
             scope.cancel()
             await anyio.lowlevel.checkpoint()
-    async with upstream.turn():
+    async with throttle.slot():
         pass
 
 
@@ -259,7 +259,7 @@ async def test_each_attempt_takes_a_turn_and_waiting_between_them_takes_none() -
         entered.append("sleep")
 
     failing = Sandbox(Faults([Fault.parse("error")]))
-    async with client_of(failing, upstream=Turn, sleep=sleep) as client:
+    async with client_of(failing, slot=Turn, sleep=sleep) as client:
         with pytest.raises(Exception, match="tried 3 times"):
             await client.call(LIST_INSTANCE, ListInstanceRequest())
 
@@ -284,7 +284,7 @@ async def test_a_client_over_its_limit_gets_a_tool_error_with_words_and_others_g
 
     assert not results[0].is_error
     assert results[1].is_error
-    assert "Call again in 60 s" in text_of(results[1])
+    assert "Try again in 60 s" in text_of(results[1])
     assert not other.is_error
 
 
@@ -299,7 +299,7 @@ async def test_limits_of_callers_are_options(tmp_path: Path, mode: str) -> None:
             assert not (await bob.call_tool("list_instance", {})).is_error
 
     assert refused.is_error
-    assert re.search(r"6 times a minute .*Call again in \d+ s", text_of(refused))
+    assert re.search(r"6 calls per minute .*Try again in \d+ s", text_of(refused))
 
 
 async def test_limits_of_the_way_to_cams_are_options() -> None:
@@ -309,4 +309,4 @@ async def test_limits_of_the_way_to_cams_are_options() -> None:
             refused = await client.call_tool("list_instance", {})
 
     assert refused.is_error
-    assert "all callers of this server together" in text_of(refused)
+    assert "this server has reached its limit" in text_of(refused)

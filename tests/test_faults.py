@@ -28,7 +28,8 @@ from cams_mcp.errors import (
     ServiceError,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Request
+from cams_mcp.models import Request
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
 
@@ -37,8 +38,8 @@ READS = [operation for operation in OPERATIONS if not operation.writes]
 WRITE = ADD_CUSTOM_AUDIENCE_USER
 Connect = Callable[..., AbstractAsyncContextManager[CamsClient]]
 
-DO_NOT_REPEAT = "Do not send it again on your own. Tell the user, and compare token_total of the audience"
-MAY_HAVE = "the request went out, but no clear answer came back: {} It may have been applied."
+DO_NOT_REPEAT = "Do not retry it yourself. Tell the user, and compare the audience's token_total"
+MAY_HAVE = "the request was sent, but its outcome is unknown: {} It may have been applied."
 
 
 # How a fault is written
@@ -65,7 +66,7 @@ def test_numbers_that_make_no_sense_are_refused_with_an_example(text: str) -> No
     with pytest.raises(ConfigurationError) as caught:
         Fault.parse(text)
 
-    assert "--fault (CAMS_MCP_FAULT) is not of the form NAME[:RATE[:VALUE]]" in str(caught.value)
+    assert "--fault (CAMS_MCP_FAULT) does not have the form NAME[:RATE[:VALUE]]" in str(caught.value)
     assert "throttle:0.2" in str(caught.value)
 
 
@@ -185,37 +186,37 @@ class Case:
     executed: bool = False
 
 
-BUSY = 'CAMS refused with Throttling.User ("Request was denied due to user flow control.").'
-DOWN = 'CAMS refused with ServiceUnavailable ("The request has failed due to a temporary failure.").'
-GARBLED = "the answer is not JSON with a Code, as CAMS documents."
-TOO_LARGE = "a proxy in front of CAMS refused the request as too large (413)."
-FEWER = "Send fewer users in a call, or raise the proxy's body limit (nginx: client_max_body_size)."
+BUSY = 'CAMS returned Throttling.User ("Request was denied due to user flow control.").'
+DOWN = 'CAMS returned ServiceUnavailable ("The request has failed due to a temporary failure.").'
+GARBLED = "the response is not the JSON with a Code that CAMS documents."
+TOO_LARGE = "a proxy in front of CAMS rejected the request as too large (413)."
+FEWER = "Send fewer users per call, or raise the proxy's body limit (nginx: client_max_body_size)."
 
 CASES = [
     Case(
         "throttle",
         Throttled,
-        (BUSY, "HTTP 400", "Wait a minute, then call again with fewer calls at a time."),
+        (BUSY, "HTTP 400", "Wait a minute, then try again with fewer concurrent calls."),
         Throttled,
-        (BUSY, "HTTP 400", "Wait a minute, then call again with fewer calls at a time."),
+        (BUSY, "HTTP 400", "Wait a minute, then try again with fewer concurrent calls."),
         tried=3,
         write_tried=3,
     ),
     Case(
         "throttle:1:2500",
         Throttled,
-        (BUSY, "Wait 2.5 s, then call again."),
+        (BUSY, "Try again in 2.5 s."),
         Throttled,
-        (BUSY, "Wait 2.5 s, then call again."),
+        (BUSY, "Try again in 2.5 s."),
         tried=3,
         write_tried=3,
     ),
     Case(
         "throttle:1:30000",
         Throttled,
-        (BUSY, "Wait 30 s, then call again."),
+        (BUSY, "Try again in 30 s."),
         Throttled,
-        (BUSY, "Wait 30 s, then call again."),
+        (BUSY, "Try again in 30 s."),
     ),
     Case(
         "error",
@@ -236,7 +237,7 @@ CASES = [
     Case(
         "malformed",
         MalformedAnswer,
-        (GARBLED, "HTTP 200", "Check --endpoint; call again later if it is right."),
+        (GARBLED, "HTTP 200", "Check --endpoint. If it is correct, try again later."),
         AmbiguousWrite,
         (MAY_HAVE.format(GARBLED), "HTTP 200", DO_NOT_REPEAT),
         executed=True,
@@ -245,9 +246,19 @@ CASES = [
     Case(
         "denied",
         PermissionDenied,
-        ("CAMS refused with Forbidden.RAM", "HTTP 403", "needs the action cams:{action}.", "allow it in a RAM policy"),
+        (
+            "CAMS returned Forbidden.RAM",
+            "HTTP 403",
+            "is not allowed to run cams:{action}.",
+            "allow this action in a RAM policy",
+        ),
         PermissionDenied,
-        ("CAMS refused with Forbidden.RAM", "HTTP 403", "needs the action cams:{action}.", "allow it in a RAM policy"),
+        (
+            "CAMS returned Forbidden.RAM",
+            "HTTP 403",
+            "is not allowed to run cams:{action}.",
+            "allow this action in a RAM policy",
+        ),
     ),
     Case(
         "clock",
@@ -296,7 +307,7 @@ def check_text(error: CamsError, operation: AnyOperation, says: tuple[str, ...],
     assert ("It may have been applied." in text) == isinstance(error, AmbiguousWrite)
 
 
-BROKE = "broke before the answer was complete."
+BROKE = "broke before the response was complete."
 
 
 async def test_a_reset_breaks_the_connection_of_a_read(connect: Connect) -> None:
@@ -307,7 +318,10 @@ async def test_a_reset_breaks_the_connection_of_a_read(connect: Connect) -> None
             await client.call(*request_of(READS[0]))
 
     check_text(
-        caught.value, READS[0], ("the connection to ", BROKE, "Call again later; check the network if it persists."), 3
+        caught.value,
+        READS[0],
+        ("the connection to ", BROKE, "Try again later. If the error persists, check the network."),
+        3,
     )
     assert len(sandbox.calls) == 3
 
@@ -341,7 +355,7 @@ async def test_latency_above_the_timeout_fails_a_read(connect: Connect) -> None:
         with pytest.raises(ConnectionFailed) as caught:
             await client.call(*request_of(READS[0]))
 
-    check_text(caught.value, READS[0], ("did not answer within 0.3 s.", "Call again later"), 1)
+    check_text(caught.value, READS[0], ("did not respond within 0.3 s.", "Try again later."), 1)
 
 
 async def test_latency_above_the_timeout_leaves_it_open_whether_a_write_was_applied(connect: Connect) -> None:
@@ -351,7 +365,7 @@ async def test_latency_above_the_timeout_leaves_it_open_whether_a_write_was_appl
         with pytest.raises(AmbiguousWrite) as caught:
             await client.call(*request_of(WRITE))
 
-    check_text(caught.value, WRITE, ("did not answer within 0.3 s.", DO_NOT_REPEAT), 1)
+    check_text(caught.value, WRITE, ("did not respond within 0.3 s.", DO_NOT_REPEAT), 1)
     assert len(sandbox.people(AUDIENCE)) == 120
 
 

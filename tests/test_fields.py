@@ -23,11 +23,12 @@ from support import (
     writes_that_arrived,
 )
 
+from cams_mcp.app import audiences_of, check
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import ConfigurationError, InvalidArguments
 from cams_mcp.fields import LONGEST_ID, LONGEST_TEXT, MOST
 from cams_mcp.guard.policy import Policy
-from cams_mcp.models import AnyTool
+from cams_mcp.operation import AnyTool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
@@ -179,7 +180,7 @@ def test_an_id_has_one_spelling_however_it_was_copied(tool: str, name: str, arou
 def test_what_only_looks_like_an_id_is_refused(tool: str, name: str, wrong: str) -> None:
     (problem,) = problems(TOOLS[tool], VALID[tool] | {name: wrong})
 
-    assert problem.startswith(f"{name}: must be an id of at most 256 ASCII letters")
+    assert problem.startswith(f"{name}: must be an id of at most 256 ASCII characters")
 
 
 @EACH_ID
@@ -213,7 +214,7 @@ def test_words_to_filter_by_may_have_spaces_and_any_script_up_to_a_length() -> N
         "filter_str: must have at most 500 characters"
     ]
     assert problems(LIST_INSTANCE, {"filter_str": "two\nlines"}) == [
-        "filter_str: must not have control characters or line breaks"
+        "filter_str: must not contain control characters or line breaks"
     ]
 
 
@@ -274,7 +275,7 @@ def test_any_arguments_are_accepted_whole_or_refused_with_words(
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_white_space_around_an_id_gets_around_no_limit(sandbox: Sandbox, mode: str) -> None:
-    policy = Policy(confirm="off", users_per_day=150)
+    policy = Policy(confirm="off", per_day=150)
     async with mcp_client(sandbox, mode=mode, policy=policy) as client:
         first = await client.call_tool(WRITE, TARGET | {"users": people(100)})
         spelled = {"custom_audience_id": f" {AUDIENCE}\n"}
@@ -299,17 +300,17 @@ async def test_the_second_step_may_spell_an_id_with_white_space(sandbox: Sandbox
 def test_the_operators_audiences_are_spelled_as_those_of_a_call() -> None:
     settings_ = Settings(sandbox=True, allow_audience=(f" {AUDIENCE}\n",))
 
-    assert settings_.policy.audiences == {AUDIENCE}
+    assert audiences_of(settings_) == {AUDIENCE}
 
 
 @pytest.mark.parametrize("wrong", ["", " ", "6000 1", "\uff16\uff10", "\udcff", "6000\u200b"])
 def test_an_audience_that_can_never_be_written_to_is_no_setting(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="--allow-audience"):
-        Settings(sandbox=True, allow_audience=(AUDIENCE, wrong))
+        check(Settings(sandbox=True, allow_audience=(AUDIENCE, wrong)))
 
 
 @pytest.mark.parametrize(
-    "name", ["region", "endpoint", "access_key_id", "access_key_secret", "security_token", "store_url"]
+    "name", ["region", "endpoint", "access_key_id", "access_key_secret", "security_token", "store"]
 )
 @pytest.mark.parametrize("value", ["\udcff", "a\0b", "a\nb"])
 def test_a_setting_that_cannot_be_sent_is_a_wrong_setting(name: str, value: str) -> None:

@@ -34,7 +34,7 @@ from support_raw import LEGACY, MODERN, raw_client
 from cams_mcp.api.client import CamsClient
 from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Caller, ConfirmMode
-from cams_mcp.errors import MissingCredentials
+from cams_mcp.errors import MissingCredentials, NotConfirmed
 from cams_mcp.guard.policy import Policy
 from cams_mcp.operations.audience import question as audience_question
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
@@ -337,7 +337,7 @@ async def test_what_was_confirmed_is_what_is_sent(
         tampered = await client.call_tool(WRITE, tamper(LIST) | token)
         original = await client.call_tool(WRITE, LIST | token)
 
-    assert "not what was confirmed" in text_of(tampered)
+    assert "for a different call" in text_of(tampered)
     assert original.is_error  # a token that was tried on something else is gone
     assert not writes_that_arrived(sandbox)
 
@@ -348,7 +348,7 @@ async def test_a_modern_answer_to_a_question_about_another_list_sends_nothing(sa
         good = {"confirm": {"action": "accept", "content": {"confirm": True}}}
         result = await client.call(WRITE, one_changed(LIST), requestState=asked["requestState"], inputResponses=good)
 
-    assert "not what was confirmed" in json.dumps(result)
+    assert "for a different call" in json.dumps(result)
     assert not writes_that_arrived(sandbox)
 
 
@@ -408,7 +408,7 @@ async def test_a_token_is_void_under_another_access_key(sandbox: Sandbox) -> Non
     async with mcp_server(other, store=store, credentials=ExplicitKey(key)) as server, Client(server) as client:
         result = await client.call_tool(WRITE, LIST | {"confirmation_token": token})
 
-    assert "not what was confirmed" in text_of(result)
+    assert "for a different call" in text_of(result)
     assert not writes_that_arrived(other)
 
 
@@ -457,9 +457,9 @@ async def test_read_only_has_no_write_tool_whatever_else_is_set(sandbox: Sandbox
     assert not sandbox.calls
 
 
-async def test_a_read_only_toolbox_cannot_write_even_if_a_server_listed_the_tool(sandbox: Sandbox) -> None:
-    async with toolbox_over(sandbox, confirm="off", read_only=True) as toolbox:
-        with pytest.raises(KeyError):
+async def test_a_read_only_guard_rejects_a_write_even_if_a_server_listed_the_tool(sandbox: Sandbox) -> None:
+    async with toolbox_over(sandbox, policy=Policy(confirm="off", read_only=True)) as toolbox:
+        with pytest.raises(NotConfirmed, match="read-only"):
             await toolbox.call(WRITE, LIST, Caller())
 
     assert not sandbox.calls
@@ -572,15 +572,15 @@ async def test_a_look_up_that_is_denied_is_said_and_stops_nothing() -> None:
     text = await question(sandbox)
 
     assert f'Add 120 people to the Meta custom audience "{AUDIENCE}"?' in text
-    assert "The audience's name is not known: the access key may not look it up." in text
-    assert "The instance's name is not known" in text
-    assert "The ad account's name is not known" in text
+    assert "Careful: CAMS did not return the audience's name: the access key may not look it up." in text
+    assert "did not return the instance's name" in text
+    assert "did not return the ad account's name" in text
 
 
 async def test_a_look_up_that_fails_is_said_and_stops_nothing() -> None:
     text = await question(Sandbox(Faults([Fault.parse("malformed")])))
 
-    assert "The audience's name is not known: the look-up failed." in text
+    assert "Careful: CAMS did not return the audience's name: the look-up failed." in text
 
 
 async def test_a_look_up_that_takes_too_long_is_said_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,7 +588,7 @@ async def test_a_look_up_that_takes_too_long_is_said_and_stops_nothing(monkeypat
 
     text = await question(Sandbox(Faults([Fault.parse("latency:1:20")])))
 
-    assert "The audience's name is not known: the look-up took too long." in text
+    assert "Careful: CAMS did not return the audience's name: the look-up took too long." in text
 
 
 class Renaming(httpx.AsyncBaseTransport):
@@ -761,7 +761,7 @@ async def test_after_an_unknown_outcome_the_assistant_hears_what_to_check(mode: 
     assert "may have been applied" in text_of(unknown)
     assert "token_total" in text_of(unknown)
     assert "list_custom_audience" in text_of(unknown)
-    assert "whether CAMS applied it is unknown" in next_preview
+    assert "it is unknown whether CAMS applied it" in next_preview
     assert len(writes_that_arrived(sandbox)) == 1
     assert "unknown" in [entry["event"] for entry in store.audit()]
 
@@ -813,9 +813,9 @@ async def test_a_call_that_is_called_off_while_it_is_sent_is_recorded_as_unknown
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"users_per_call": 119}, "at most 119 users in a call"),
-        ({"users_per_day": 119}, "at most 119 users a day"),
-        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
+        ({"per_call": 119}, "at most 119 users in a call"),
+        ({"per_day": 119}, "at most 119 users per day"),
+        ({"targets": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
 )
@@ -829,15 +829,13 @@ async def test_what_is_outside_the_limits_is_refused_before_anybody_is_asked(
 
     assert text_of(result).startswith("Nothing was sent:")
     assert words in text_of(result)
-    assert "No argument can lift this." in text_of(result)
+    assert "No argument can override this limit." in text_of(result)
     assert not person.asked
     assert not sandbox.calls
     assert [entry["event"] for entry in store.audit()] == ["blocked"]
 
 
-@pytest.mark.parametrize(
-    "limits", [{"users_per_call": 120}, {"users_per_day": 120}, {"audiences": frozenset({AUDIENCE})}], ids=str
-)
+@pytest.mark.parametrize("limits", [{"per_call": 120}, {"per_day": 120}, {"targets": frozenset({AUDIENCE})}], ids=str)
 async def test_what_is_just_inside_the_limits_goes_out(sandbox: Sandbox, limits: dict[str, Any]) -> None:
     async with mcp_client(sandbox, policy=Policy(**limits), elicitation_callback=yes()) as client:
         assert (await client.call_tool(WRITE, LIST)).structured_content["status"] == "sent"
@@ -845,7 +843,7 @@ async def test_what_is_just_inside_the_limits_goes_out(sandbox: Sandbox, limits:
 
 async def test_open_confirmations_cannot_add_up_over_the_limit_of_the_day(sandbox: Sandbox) -> None:
     lists = [TARGET | {"users": people(120, start=1000 * number)} for number in range(3)]
-    async with mcp_client(sandbox, policy=Policy(users_per_day=250)) as client:
+    async with mcp_client(sandbox, policy=Policy(per_day=250)) as client:
         tokens = [(await preview_of(client, arguments))["confirmation_token"] for arguments in lists]
         results = [
             await client.call_tool(WRITE, arguments | {"confirmation_token": token})
@@ -853,7 +851,7 @@ async def test_open_confirmations_cannot_add_up_over_the_limit_of_the_day(sandbo
         ]
 
     assert [result.is_error for result in results] == [False, False, True]
-    assert "240 went in the last 24 hours" in text_of(results[2])
+    assert "240 were sent in the last 24 hours" in text_of(results[2])
     assert len(writes_that_arrived(sandbox)) == 2
 
 

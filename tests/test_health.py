@@ -160,7 +160,7 @@ async def test_a_server_that_stops_begins_no_new_write_and_lets_running_calls_en
         assert work.is_running
         work.stop()
         assert work.is_stopping
-        with pytest.raises(NotNow, match=r"stopping and begins no new write. Call again in 30 s"):
+        with pytest.raises(NotNow, match=r"shutting down and accepts no new writes. Try again in 30 s"):
             await work.call("write", {}, Caller())
         slow.go_on.set()
         assert await work.call("read", {}, Caller()) == "done"
@@ -169,7 +169,7 @@ async def test_a_server_that_stops_begins_no_new_write_and_lets_running_calls_en
     assert not work.is_running
 
 
-@pytest.mark.parametrize(("tool", "words"), [("write", "may have been applied"), ("read", "Call again")])
+@pytest.mark.parametrize(("tool", "words"), [("write", "may have been applied"), ("read", "Try again")])
 async def test_a_call_that_is_cut_off_says_so(tool: str, words: str) -> None:
     slow = Slow()
     work = Draining(slow, frozenset({"write"}))
@@ -184,7 +184,7 @@ async def test_a_call_that_is_cut_off_says_so(tool: str, words: str) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(call)
         await slow.begun.wait()
-        work.give_up()
+        work.cancel_calls()
 
     assert words in errors[0]
     assert not work.is_running
@@ -244,12 +244,12 @@ async def test_only_a_server_that_stops_ends_a_question_and_says_that_nothing_wa
                 await asked.wait()
             if stops == "during the question":
                 work.stop()
-                work.stop_asking()
+                work.cancel_questions()
             if stops == "never":
                 may_answer.set()
 
     (end,) = ends
-    assert end == "accept" if stops == "never" else "Nothing was sent: this server is stopping" in end
+    assert end == "accept" if stops == "never" else "Nothing was sent: the server is shutting down" in end
     assert not work.is_running
 
 

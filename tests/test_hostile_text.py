@@ -67,11 +67,11 @@ from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.cli.clients import CLIENTS
 from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.prompts import PROMPTS
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
-from cams_mcp.server.prompts import PROMPTS
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file names of bytes, POSIX signals")
 
@@ -81,7 +81,7 @@ FILE_ARGUMENTS: dict[str, dict[str, Any]] = {
     "upload_audience_file": TARGET | {"path": FILE},
 }
 ARGUMENTS = VALID_ARGUMENTS | FILE_ARGUMENTS
-TOOLS = {tool.name: tool for tool in list_tools(uploads=True)}
+TOOLS = {tool.name: tool for tool in load_catalog(uploads=True)}
 ACTIONS = {operation.name: operation.action for operation in OPERATIONS}
 READS = [operation.name for operation in OPERATIONS if not operation.writes]
 WRITES = [operation.name for operation in OPERATIONS if operation.writes]
@@ -1055,10 +1055,10 @@ def not_serving(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ready(app: Any, listener: socket.socket, **more: Any) -> None:
         listener.close()
 
-    from cams_mcp.cli import options, serve  # noqa: PLC0415, F401 - imported first, as the program does
-    from cams_mcp.http import serve as http_serve  # noqa: PLC0415
+    from cams_mcp.cli import options, serve  # noqa: F401 - imported first, as the program does
+    from cams_mcp.http import serve as running
 
-    monkeypatch.setattr(http_serve, "serve_http", ready)
+    monkeypatch.setattr(running, "serve_http", ready)
 
 
 @pytest.mark.usefixtures("not_serving")

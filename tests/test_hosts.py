@@ -7,9 +7,10 @@ import pytest
 from support import ERAS, VALID_ARGUMENTS, people
 from support_http import ALICE, frame, get, http_server, people_of, post, program
 
-from cams_mcp.http import HttpSettings
+from cams_mcp.http.addresses import is_hidden
 from cams_mcp.http.auth import TokenFile
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.settings import HttpSettings
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 BEHIND_A_PROXY = {
@@ -94,13 +95,13 @@ def test_hosts_and_origins_are_options() -> None:
 
 
 def test_only_a_server_on_all_addresses_without_a_name_is_hidden(tmp_path: Path) -> None:
-    everywhere = {"host": "0.0.0.0", "auth_token_file": tmp_path}  # noqa: S104
+    everywhere = {"host": "0.0.0.0", "auth_token_file": tmp_path}
 
-    assert HttpSettings(**everywhere).is_hidden
-    assert not HttpSettings(**everywhere, public_url="https://mcp.example.com/mcp").is_hidden
-    assert not HttpSettings(**everywhere, allowed_hosts=("mcp.example.com",)).is_hidden
-    assert not HttpSettings(host="192.0.2.1", auth_token_file=tmp_path).is_hidden
-    assert not HttpSettings().is_hidden
+    assert is_hidden(HttpSettings(**everywhere))
+    assert not is_hidden(HttpSettings(**everywhere, public_url="https://mcp.example.com/mcp"))
+    assert not is_hidden(HttpSettings(**everywhere, allowed_hosts=("mcp.example.com",)))
+    assert not is_hidden(HttpSettings(host="192.0.2.1", auth_token_file=tmp_path))
+    assert not is_hidden(HttpSettings())
 
 
 # Limits of requests and sessions

@@ -13,8 +13,10 @@ from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, mcp_s
 from support_process import ENVELOPE, HANDSHAKE, SHARED_PATIENCE_SECONDS, Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.http import HttpSettings, bind, http_app
+from cams_mcp.http import bind, http_app
 from cams_mcp.sandbox import Sandbox
+from cams_mcp.settings import HttpSettings
+from cams_mcp.tools.definitions import load_catalog
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]
@@ -133,7 +135,7 @@ def test_requests_by_way_of_a_loopback_host_or_origin_are_answered(url: str, mod
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2", "::1", "[::1]"])
 async def test_foreign_hosts_are_refused_however_loopback_is_spelled(sandbox: Sandbox, host: str, mode: str) -> None:
     async with mcp_server(sandbox) as server:
-        app = http_app(server, HttpSettings(host=host))
+        app = http_app(server, HttpSettings(host=host), catalog=load_catalog())
     # Nothing here calls a tool: the server may outlive its client of CAMS.
     with serving(app) as base:
         port = httpx.URL(base).port
@@ -150,12 +152,12 @@ def test_nothing_is_served_beside_the_endpoint(url: str) -> None:
             assert client.get(httpx.URL(url).copy_with(path=path)).status_code == 404
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", "127.0.0.1.example.com"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", "127.0.0.1.example.com"])
 def test_another_host_than_loopback_is_refused_with_the_way_out(host: str) -> None:
     with Program(*SERVE, "--sandbox", "--host", host) as program:
         assert program.status() == 1
 
-    assert "--transport http listens on this machine only, because it has no authentication" in program.errors
+    assert "--transport http has no authentication, so it can listen only on a loopback address" in program.errors
     assert "--host 127.0.0.1" in program.errors
     assert "Traceback" not in program.errors
     assert LISTENING not in program.errors
@@ -173,7 +175,7 @@ def test_a_port_in_use_is_named_with_the_way_out() -> None:
             assert program.status() == 1
 
     assert f"Cannot listen on 127.0.0.1:{port}: " in program.errors
-    assert "Choose another --port, or 0 for a free one." in program.errors
+    assert "Choose another --port, or 0 to pick a free one." in program.errors
     assert "Traceback" not in program.errors
     assert LISTENING not in program.errors
 

@@ -16,7 +16,7 @@ from support_http import ALICE, SERVE, bearer, frame, people_of, post
 from support_process import Program
 
 from cams_mcp.cli import cli
-from cams_mcp.logs import Lines, announce, request_id, set_up_logging
+from cams_mcp.logs import LineFormatter, announce, request_id, set_up_logging
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 SECRET = "jane.doe@private.example.com"
@@ -143,13 +143,13 @@ async def test_no_line_has_arguments_addresses_or_secrets(tmp_path: Path, mode: 
 
 def test_what_is_said_at_the_start_and_the_end_are_lines_too(tmp_path: Path) -> None:
     tokens = people_of(tmp_path / "tokens")
-    options = ("--log-format", "json", "--confirm", "off", "--host", "0.0.0.0", "--auth-token-file", tokens)  # noqa: S104
+    options = ("--log-format", "json", "--confirm", "off", "--host", "0.0.0.0", "--auth-token-file", tokens)
     with started(*options) as program:
         address_in(program)
         lines = stop(program)
 
     said = " ".join(line["message"] for line in lines)
-    assert "WARNING: --confirm off" in said
+    assert "WARNING: With --confirm off" in said
     assert "embedded sandbox" in said
     assert "--allowed-host" in said
 
@@ -159,7 +159,7 @@ def test_what_is_said_at_the_start_and_the_end_are_lines_too(tmp_path: Path) -> 
 
 def line_of(form: Any, log: str, message: str, *arguments: object, error: BaseException | None = None) -> str:
     exc_info = (type(error), error, error.__traceback__) if error else None
-    return Lines(form).format(logging.LogRecord(log, logging.WARNING, "", 0, message, arguments, exc_info))
+    return LineFormatter(form).format(logging.LogRecord(log, logging.WARNING, "", 0, message, arguments, exc_info))
 
 
 def failed() -> BaseException:
@@ -177,7 +177,7 @@ def test_of_libraries_only_warnings_are_logged(library: str, level: str, capsys:
     before, former = root.handlers[:], root.level
     root.handlers.clear()
     try:
-        set_up_logging(level)
+        set_up_logging(level, "text")
         for number in (logging.DEBUG, logging.INFO, logging.WARNING):
             log.log(number, "%s in a chunk", number)
         logging.getLogger("cams_mcp.test").info("ours")
@@ -187,7 +187,7 @@ def test_of_libraries_only_warnings_are_logged(library: str, level: str, capsys:
         root.setLevel(former)
 
     said = [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
-    assert [line for line in said if "the log shows" not in line] == ["30 in a chunk", "ours", "started"]
+    assert [line for line in said if "showing debug messages" not in line] == ["30 in a chunk", "ours", "started"]
 
 
 def test_at_debug_no_line_repeats_a_question_or_the_names_in_an_answer() -> None:
@@ -238,7 +238,7 @@ def test_a_line_has_the_id_of_its_request_if_there_is_one(form: str) -> None:
 
 
 def test_only_the_form_json_changes_what_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    announce("Listening")
+    announce("Listening", "text")
     announce("Listening", "json")
     text, line = capsys.readouterr().err.splitlines()
 

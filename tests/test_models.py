@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import VALID_ARGUMENTS
 
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import LIST_CHAT_GROUP, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, LIST_MESSAGE_CAMPAIGN
 from cams_mcp.tools.arguments import parse_arguments
 
@@ -38,17 +38,16 @@ def service_of(total: int) -> Service:
 def ask(tool: str, service: Service, total: int | None, *, size: int, index: int) -> dict[str, Any]:
     """One page as the tool would answer it."""
     operation, element = LISTS[tool]
-    window: dict[str, Any] = {"page": {"size": size, "index": index}}
-    if tool == "list_instance":
-        window = {"page_size": size, "page_index": index}
-    request = parse_arguments(operation, VALID_ARGUMENTS[tool] | window)
-    rows = [{element: str(number)} for number in service(*request.window())]
+    assert operation.pages is not None
+    request = parse_arguments(operation, VALID_ARGUMENTS[tool] | operation.pages.arguments(size, index))
+    window = operation.pages.window(request)
+    rows = [{element: str(number)} for number in service(*window)]
     document: dict[str, Any] = {"Success": True, "Total": total, "Data": rows}
     if tool == "list_instance":
         document = {"Success": True, "TotalCount": total, "Data": rows}
     elif tool == "list_chat_group":
         document = {"Success": True, "Data": {"Total": total, "List": rows}}
-    return operation.response.model_validate(document).paged(request).result()
+    return operation.response.model_validate(document).paged(*window).to_content()
 
 
 def numbers(result: dict[str, Any]) -> list[int]:

@@ -16,7 +16,8 @@ from cams_mcp.api.client import CamsClient, ClientOptions
 from cams_mcp.api.credentials import ExplicitKey
 from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import CamsError, CamsMcpError, ProxyAnswer
-from cams_mcp.models import AnyOperation, Request
+from cams_mcp.models import Request
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
 
@@ -85,8 +86,8 @@ async def test_a_body_that_nginx_finds_too_large_is_named_and_does_not_arrive(
         await call(proxy, ADD_CUSTOM_AUDIENCE_USER, TARGET | {"users": long_people(10_000, 100)})
 
     text = str(caught.value)
-    assert "a proxy in front of CAMS refused the request as too large (413)." in text
-    assert "Send fewer users in a call, or raise the proxy's body limit (nginx: client_max_body_size)." in text
+    assert "a proxy in front of CAMS rejected the request as too large (413)." in text
+    assert "Send fewer users per call, or raise the proxy's body limit (nginx: client_max_body_size)." in text
     assert caught.value.http_status == 413
     assert caught.value.attempts == 1
     assert not sandbox.calls
@@ -101,8 +102,8 @@ async def test_an_address_that_nginx_finds_too_long_is_named_and_does_not_arrive
         await call(proxy, ADD_CUSTOM_AUDIENCE_USER, TARGET | {"users": people(number)}, users_in="query")
 
     text = str(caught.value)
-    assert "a proxy in front of CAMS refused the request's address as too long (414)." in text
-    assert "Use --users-in body (the default), or send fewer users in a call." in text
+    assert "a proxy in front of CAMS rejected the request because its URL is too long (414)." in text
+    assert "Use --users-in body (the default), or send fewer users per call." in text
     assert caught.value.http_status == 414
     assert not sandbox.calls
 

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_pascal
 from support import AUDIENCE, TARGET, VALID_ARGUMENTS, client_of, people, serving
 
 from cams_mcp.api.client import ClientOptions
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, WireRequest, sandbox_app
 
@@ -281,7 +281,7 @@ def test_the_sdk_lists_from_the_sandbox(name: str) -> None:
 async def list_ours(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     operation: AnyOperation = BY_NAME[name]
     async with client_of(Sandbox()) as client:
-        return (await client.call(operation, operation.request.model_validate(arguments))).result()
+        return (await client.call(operation, operation.request.model_validate(arguments))).to_content()
 
 
 def test_the_sdk_adds_ten_thousand_people_in_its_url() -> None:

@@ -78,7 +78,7 @@ def test_a_file_whose_name_is_no_text_can_be_uploaded(tmp_path: Path, more: list
     assert result.returncode == (3 if not more else 0), result.stderr
     assert "Traceback" not in result.stderr
     if not more:
-        assert 'From the file "\ufffd people.csv" with 1 rows' in result.stderr
+        assert 'The file "\ufffd people.csv" has 1 rows' in result.stderr
 
 
 def test_nothing_on_record_can_break_the_lines_of_uploads(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_result_is_json_whatever_the_terminal_can_show(tmp_path: Path, encodin
     "value", ["a\ud800", "a\0", "a\nb", "a\u3164b", "a\u2800b", "a\u202eb", "a\ufe0f", "a\U000e0041", "x" * 501]
 )
 def test_a_prompt_takes_no_argument_that_a_person_would_not_see(value: str) -> None:
-    with pytest.raises(InvalidArguments, match="characters that can be seen") as caught:
+    with pytest.raises(InvalidArguments, match="visible characters") as caught:
         get_prompt("grow_audience", {"page_id": value}, TOOLS)
 
     assert value not in str(caught.value)

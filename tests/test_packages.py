@@ -20,7 +20,7 @@ from support_packages import build_mcpb, connect_and_list
 from test_architecture import MODULES, imported, source_of
 
 import cams_mcp
-from cams_mcp.tools.definitions import SNAPSHOT, list_tools
+from cams_mcp.tools.definitions import SNAPSHOT, load_catalog
 
 SERVER = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
 COME_WITH_OTHERS = {"cryptography", "mcp_types", "pydantic_core"}
@@ -83,7 +83,7 @@ def test_the_installed_wheel_runs(installed: Path, tmp_path: Path) -> None:
     assert Path(where.strip()).is_relative_to(installed)
     assert checked(script, "--version", **elsewhere).split()[-1] == cams_mcp.__version__
     listed = json.loads(checked(script, "tools", "--json", **elsewhere))
-    assert [tool["name"] for tool in listed] == [tool.name for tool in list_tools()]
+    assert [tool["name"] for tool in listed] == [tool.name for tool in load_catalog()]
     called = json.loads(checked(script, "call", "list_instance", "--sandbox", **elsewhere))
     assert called["success"] is True
 
@@ -166,7 +166,7 @@ def test_the_bundle_starts_with_what_was_left_empty_left_out(bundle: Path, tmp_p
     found = connect_and_list([sys.executable, "main.py"], folder, environment(home, given))
 
     assert found["version"] == cams_mcp.__version__
-    assert found["tools"] == [tool.name for tool in list_tools(read_only=read_only)]
+    assert found["tools"] == [tool.name for tool in load_catalog(read_only=read_only)]
 
 
 def test_what_the_registry_shows_is_short_enough() -> None:
@@ -183,7 +183,7 @@ def test_every_variable_of_the_registry_has_the_form_it_must_have() -> None:
         assert variable.get("format", "string") in {"string", "number", "boolean", "filepath"}
         assert isinstance(variable.get("default", ""), str)
         assert "choices" not in variable or variable.get("default") in variable["choices"]
-    secret = re.compile("SECRET|SECURITY_TOKEN|STORE$")
+    secret = re.compile("ACCESS_KEY|SECURITY_TOKEN|STORE$")
     assert {name for name, about in VARIABLES.items() if about.get("isSecret")} == set(filter(secret.search, VARIABLES))
 
 

@@ -15,10 +15,12 @@ from support import AUDIENCE, ERAS, PAGE, client_over, examples
 from cams_mcp.access import READ_SCOPE, Access
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.prompts import PROMPTS
 from cams_mcp.redaction import FILLERS
 from cams_mcp.sandbox import Fault, Faults, Sandbox
 from cams_mcp.sandbox.account import MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
-from cams_mcp.server.prompts import LONGEST_VALUE, PROMPTS, Completions, get_prompt, list_prompts
+from cams_mcp.server.completions import Completions
+from cams_mcp.server.prompts import LONGEST_VALUE, get_prompt, list_prompts
 
 TOOLS = [operation.name for operation in OPERATIONS]
 READS = [operation.name for operation in OPERATIONS if not operation.writes]
@@ -110,7 +112,7 @@ async def test_a_file_can_be_named_only_where_files_can_be_uploaded(sandbox: San
     async with client_over(sandbox, mode=mode, lists_file_tools=True) as client:
         text = text_of(await client.get_prompt("grow_audience", {"file": "客户 2026.csv"}))
     async with client_over(sandbox, mode=mode) as client:
-        with pytest.raises(MCPError, match="it takes cust_space_id, page_id, custom_audience_id") as refused:
+        with pytest.raises(MCPError, match="it accepts cust_space_id, page_id, custom_audience_id") as refused:
             await client.get_prompt("grow_audience", {"file": "people.csv"})
 
     assert given_in(text) == {"file": "客户 2026.csv"}
@@ -124,7 +126,7 @@ async def test_a_file_can_be_named_only_where_files_can_be_uploaded(sandbox: San
         ("no_such", {}, "must be one of grow_audience, budget_overview"),
         ("budget_overview", {}, "page_id: is required"),
         ("budget_overview", {"page_id": "  "}, "page_id: is required"),
-        ("check_setup", {"page_id": "1"}, "it takes no arguments"),
+        ("check_setup", {"page_id": "1"}, "it accepts no arguments"),
         ("groups_of_number", {"business_number": "1\n2"}, "business_number: must be one line"),
         ("groups_of_number", {"business_number": "\u202e12"}, "business_number: must be one line"),
         ("budget_overview", {"page_id": "9" * (LONGEST_VALUE + 1)}, "page_id: must be one line of at most 500"),

@@ -9,11 +9,12 @@ from click.testing import CliRunner
 from support import TARGET, VALID_ARGUMENTS, mcp_client, people, yes
 
 from cams_mcp.cli import cli
-from cams_mcp.cli.ram_policy import INSTANCES, ram_policy
+from cams_mcp.cli.ram_policy import ram_policy
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
 from cams_mcp.sandbox import Sandbox
 
+INSTANCES = "acs:cams:*:*:instance/*"
 READS = ["ListCustomAudience", "ListMessageCampaign", "ListChatGroup"]
 
 

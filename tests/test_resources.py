@@ -19,7 +19,15 @@ from cams_mcp.tools.schemas import input_schema
 from cams_mcp.upload.service import FILE_TOOLS
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
-NOT_AT_START = ("server.prompts", "server.resources", "tools.toolbox", "tools.schemas", "operations")
+NOT_AT_START = (
+    "server.prompts",
+    "server.completions",
+    "server.resources",
+    "server.listings",
+    "tools.toolbox",
+    "operations",
+    "models",
+)
 
 
 async def read(client: Any, uri: str) -> str:

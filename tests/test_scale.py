@@ -250,7 +250,7 @@ async def test_the_days_limit_holds_over_both_servers(tmp_path: Path, redis: Red
 
     refused = [text_of(result) for result in results if result.is_error]
     assert len(refused) == 4
-    assert all("at most 5 users a day" in text for text in refused)
+    assert all("at most 5 users per day" in text for text in refused)
     assert site.cams.writes == 2
 
 
@@ -275,7 +275,7 @@ async def test_of_a_server_that_dies_in_mid_call_the_other_tells_that_it_may_hav
         read = await client.call_tool("list_instance", {})
 
     assert "already used" in text_of(spent)
-    assert "whether CAMS applied it is unknown" in text_of(preview)
+    assert "it is unknown whether CAMS applied it" in text_of(preview)
     assert not read.is_error
     assert site.trail() == ["asked", "approved", "blocked", "asked"]
 
@@ -329,7 +329,7 @@ async def test_without_redis_writes_are_refused_and_reads_go_on_until_it_is_back
         redis.start()
     sent = await confirm(site.urls[1], mode, token)
 
-    assert all("no write goes out without it" in text_of(result) for result in refused)
+    assert all("sends no writes without it" in text_of(result) for result in refused)
     assert not read.is_error
     assert [answer.status_code for answer in ready] == [503, 503]
     assert all(answer.json()["failed"] == ["store"] for answer in ready)
@@ -340,12 +340,12 @@ async def test_without_redis_writes_are_refused_and_reads_go_on_until_it_is_back
 def test_the_rights_that_the_documentation_names_are_enough(tmp_path: Path) -> None:
     password = "correct-horse-battery"
     text = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
-    named = re.search(r"`ACL SETUSER (.*) >PASSWORD (.*)`", text)
+    named = re.search(r"`ACL SETUSER ([^`]*) >PASSWORD ([^`]*)`", text)
     assert named
     with RedisServer(tmp_path, "--user", *named[1].split(), f">{password}", *named[2].split()) as server:
         url = server.url.replace("redis://", f"redis://cams-mcp:{password}@")
         with closing(RedisStore(url)) as store:
-            number = store.begin(a_write(), "token", store.issue(a_write(), "token", 600), users_per_day=10)
+            number = store.begin(a_write(), "token", store.issue(a_write(), "token", 600), per_day=10)
             store.finish(number, a_write(), "token", "refused", "R-1", "Code")
             store.decline(a_write(), "token", store.issue(a_write(), "token", 600), "no")
             assert store.earlier(a_write(), 60) is None

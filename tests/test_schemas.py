@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from support import ERAS, TARGET, VALID_ARGUMENTS, mcp_client, people, yes
 
-from cams_mcp.models import AnyOperation
+from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.tools.schemas import make_tool

@@ -29,9 +29,9 @@ from support_http import (
 from cams_mcp.access import NOBODY, Access
 from cams_mcp.http.auth import TokenFile, current_access
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.server.server import create_server, tools_that_write
+from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import Catalog, load_catalog
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]
@@ -126,7 +126,7 @@ async def test_several_calls_in_one_body_are_refused(sandbox: Sandbox, tmp_path:
         answer = post(url, "legacy", token=READER, body=[frame("ping", mode="legacy"), call])
 
     assert answer.status_code == 400
-    assert "no batches" in answer.json()["error"]["message"]
+    assert "not a batch" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/mcp%0A", "/mcp/", "//mcp", "/MCP", "/mcp;x", "/%6dcp"])
@@ -165,7 +165,7 @@ class Untouchable:
     ],
 )
 async def test_the_server_refuses_by_itself(mode: str, access: Access, tools: list[str] | None, refused: str) -> None:
-    made = create_server(list_tools(), Untouchable(), lambda: access)
+    made = create_server(load_catalog(), Untouchable(), lambda: access)
     async with Client(made, mode=mode) as client:
         if tools is None:
             with pytest.raises(MCPError, match="insufficient_scope"):
@@ -181,10 +181,10 @@ def test_outside_of_an_authenticated_request_there_is_nobody() -> None:
 
 
 def test_a_tool_that_does_not_say_that_it_reads_counts_as_one_that_writes() -> None:
-    (tool, *_) = list_tools()
+    (tool, *_) = load_catalog()
 
-    assert tools_that_write([tool]) == frozenset()
-    assert tools_that_write([tool.model_copy(update={"annotations": None})]) == {tool.name}
+    assert Catalog([tool]).writing == frozenset()
+    assert Catalog([tool.model_copy(update={"annotations": None})]).writing == {tool.name}
 
 
 # The principal

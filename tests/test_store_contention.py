@@ -29,19 +29,19 @@ from support_process import Program
 from support_redis import MISSING, REDIS, RedisServer
 from test_store import WRITE, events
 
-from cams_mcp.deadlines import OUTCOME_PATIENCE_SECONDS, PATIENCE_SECONDS, until
+from cams_mcp.deadlines import OUTCOME_SECONDS, STEP_SECONDS, until
 from cams_mcp.errors import StoreError
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.redis import RedisStore
-from cams_mcp.threads import STEPS_AT_ONCE, in_thread, patiently
+from cams_mcp.threads import STEPS_AT_ONCE, in_thread, persist
 
 pytestmark = pytest.mark.slow
 
 WAITING = 45
 """More than anyio's 40 default threads."""
 
-SOON = 4 * PATIENCE_SECONDS
+SOON = 4 * STEP_SECONDS
 """Far less than waiting one after the other would take, and enough for a loaded machine."""
 
 needs_redis = pytest.mark.skipif(REDIS is None, reason=MISSING)
@@ -106,7 +106,7 @@ def test_writes_on_a_locked_store_fail_soon_however_many_wait(tmp_path: Path, mo
     for answer in answers:
         assert answer["result"]["isError"]
         assert "is busy" in answer["result"]["content"][0]["text"]
-        assert "Call again in a moment." in answer["result"]["content"][0]["text"]
+        assert "Try again in a moment." in answer["result"]["content"][0]["text"]
 
 
 def test_a_server_ends_soon_although_writes_wait_for_a_locked_store(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ class LocksOnArrival(httpx.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         if request.headers["x-acs-action"] == "AddCustomAudienceUser":
             self._other.execute("BEGIN EXCLUSIVE")
-            threading.Timer(PATIENCE_SECONDS + 0.5, self._other.execute, ["ROLLBACK"]).start()
+            threading.Timer(STEP_SECONDS + 0.5, self._other.execute, ["ROLLBACK"]).start()
         return response
 
 
@@ -223,7 +223,7 @@ async def test_a_step_that_gets_no_thread_in_time_says_that_the_store_is_busy() 
     async with anyio.create_task_group() as holders:
         await slots.take(holders)
         with pytest.raises(StoreError, match="is busy"):
-            await in_thread(lambda: None, patience=0.01)
+            await in_thread(lambda: None, seconds=0.01)
         slots.give_back()
 
 
@@ -251,7 +251,7 @@ async def test_a_step_that_started_in_time_gives_its_result_however_long_it_take
         late.wait(0.2)
         return "result"
 
-    assert await in_thread(step, patience=0.01) == "result"
+    assert await in_thread(step, seconds=0.01) == "result"
     await anyio.lowlevel.checkpoint()  # nothing of the timeout is left behind
 
 
@@ -259,7 +259,7 @@ async def test_an_outcome_is_recorded_by_a_call_that_is_cancelled() -> None:
     recorded: list[str] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await patiently(lambda: recorded.append("outcome"))
+        await persist(lambda: recorded.append("outcome"))
 
     assert recorded == ["outcome"]
 
@@ -278,12 +278,12 @@ def test_all_threads_of_a_locked_store_give_up_by_the_same_deadline(tmp_path: Pa
         begun = time.monotonic()
         for attempt in [pool.submit(store.record, "blocked", a_write(), "token") for _ in range(WAITING)]:
             with pytest.raises(StoreError, match="is busy"):
-                attempt.result()
+                attempt.to_content()
         assert is_soon(begun)
 
 
 def test_steps_of_one_deadline_share_it(tmp_path: Path) -> None:
-    with locked(tmp_path), closing(Store(tmp_path)) as store, until(time.monotonic() + PATIENCE_SECONDS):
+    with locked(tmp_path), closing(Store(tmp_path)) as store, until(time.monotonic() + STEP_SECONDS):
         begun = time.monotonic()
         for _ in range(10):
             with pytest.raises(StoreError, match="is busy"):
@@ -350,7 +350,7 @@ def slow(connection: socket.socket) -> None:
 def test_answers_that_come_slowly_do_not_lengthen_the_step() -> None:
     with answering(slow) as url, closing(RedisStore(url)) as store:
         begun = time.monotonic()
-        with until(begun + 0.5), pytest.raises(StoreError, match="TimeoutError of Redis"):
+        with until(begun + 0.5), pytest.raises(StoreError, match="TimeoutError from Redis"):
             store.issue(a_write(), "token", 600)
         assert is_soon(begun)
 
@@ -385,7 +385,7 @@ def test_a_paused_redis_is_given_up_soon_and_used_again_later(tmp_path: Path) ->
     with RedisServer(tmp_path) as server, closing(RedisStore(server.url)) as store:
         store.record("blocked", a_write(), "token", "before")
         begun = time.monotonic()
-        with paused(server), pytest.raises(StoreError, match="TimeoutError of Redis"):
+        with paused(server), pytest.raises(StoreError, match="TimeoutError from Redis"):
             store.begin(a_write(), "off", None)
         assert is_soon(begun)
 
@@ -396,8 +396,8 @@ def test_a_paused_redis_is_given_up_soon_and_used_again_later(tmp_path: Path) ->
 def test_the_outcome_of_a_write_waits_for_a_paused_redis(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server, closing(RedisStore(server.url)) as store:
         number = store.begin(a_write(), "off", None)
-        with paused(server) as go_on, until(time.monotonic() + OUTCOME_PATIENCE_SECONDS):
-            threading.Timer(PATIENCE_SECONDS + 0.5, go_on).start()
+        with paused(server) as go_on, until(time.monotonic() + OUTCOME_SECONDS):
+            threading.Timer(STEP_SECONDS + 0.5, go_on).start()
             store.finish(number, a_write(), "off", "sent", None, None)
 
         assert events(store) == ["approved", "sent"]
@@ -409,7 +409,7 @@ def test_a_redis_out_of_connections_holds_writes_back_until_it_has_some(tmp_path
         with server.connect() as one, server.connect() as two:
             assert one.ping()
             assert two.ping()
-            with pytest.raises(StoreError, match="no write goes out without it"):
+            with pytest.raises(StoreError, match="sends no writes without it"):
                 store.begin(a_write(), "off", None)
 
         assert store.begin(a_write(), "off", None)

@@ -239,7 +239,7 @@ def test_a_step_whose_file_is_taken_away_while_it_writes_does_not_count(
             database.execute("DELETE FROM approvals")
             lose(state / FILE_NAME)
 
-    with closing(step), pytest.raises(StoreError, match="no write goes out without it"):
+    with closing(step), pytest.raises(StoreError, match="sends no writes without it"):
         work()
 
 
@@ -370,7 +370,7 @@ def test_what_is_no_file_of_its_own_is_refused_and_left_as_it_is(
     plant(state / (FILE_NAME + suffix))
 
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"no write goes out without it.*--state-dir"):
+        with pytest.raises(StoreError, match=r"sends no writes without it.*--state-dir"):
             store.record("blocked", a_write(), "token")
 
     assert victim.read_bytes() == b"somebody's"

@@ -31,6 +31,7 @@ from support_redis import MISSING, REDIS, RedisServer, free_port
 from test_guard_machine import GuardMachine
 from test_store import ATTEMPTS, BINDINGS, WRITE, events, run_at_once, spend_each_once
 
+from cams_mcp.app import check, store_of
 from cams_mcp.deadlines import until
 from cams_mcp.errors import ConfigurationError, NotConfirmed, StoreError
 from cams_mcp.sandbox import Sandbox
@@ -63,8 +64,8 @@ async def test_without_redis_writes_are_refused_and_reads_go_on(confirm: str, mo
         read = await client.call_tool("list_instance", {})
 
     assert refused.is_error
-    assert "no write goes out without it" in text_of(refused)
-    assert "Check that the Redis of --store answers at 127.0.0.1:1." in text_of(refused)
+    assert "sends no writes without it" in text_of(refused)
+    assert "Check that the Redis of --store is reachable at 127.0.0.1:1." in text_of(refused)
     assert not read.is_error
     assert "AddCustomAudienceUser" not in [call.action for call in sandbox.calls]
 
@@ -91,7 +92,7 @@ def test_a_redis_that_never_answers_is_given_up_soon() -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         closing(RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")) as store,
         until(time.monotonic() + 0.1),
-        pytest.raises(StoreError, match="TimeoutError of Redis"),
+        pytest.raises(StoreError, match="TimeoutError from Redis"),
     ):
         store.issue(a_write(), "token", 600)
 
@@ -234,7 +235,7 @@ def test_over_tls_only_a_redis_with_a_trusted_certificate_of_its_name_is_used(
     tls_port = free_port()
     with RedisServer(tmp_path, "--tls-port", str(tls_port), "--tls-ca-cert-file", str(cert), *options):
         url = f"rediss://127.0.0.1:{tls_port}/0" + (f"?ssl_ca_certs={cert}" if trusted else "")
-        with closing(Settings(store_url=url).store()) as store:
+        with closing(store_of(Settings(store=url))) as store:
             if good:
                 assert store.begin(a_write(), "off", None)
             else:
@@ -393,7 +394,7 @@ class TestGuardOverRedis:
     ],
 )
 def test_a_url_of_a_redis_is_taken(url: str) -> None:
-    store = Settings(store_url=url).store()
+    store = store_of(Settings(store=url))
 
     assert isinstance(store, RedisStore)
     store.close()
@@ -423,20 +424,20 @@ def test_a_url_of_a_redis_is_taken(url: str) -> None:
 )
 def test_another_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"--store (is neither|\(CAMS_MCP_STORE\) has a control character)"
+        ConfigurationError, match=r"--store (is neither|\(CAMS_MCP_STORE\) contains a control character)"
     ) as caught:
-        Settings(store_url=url)
+        check(Settings(store=url))
 
     assert PASSWORD not in str(caught.value)
 
 
 def test_settings_do_not_show_the_url() -> None:
-    assert PASSWORD not in repr(Settings(store_url=f"redis://:{PASSWORD}@127.0.0.1/0"))
+    assert PASSWORD not in repr(Settings(store=f"redis://:{PASSWORD}@127.0.0.1/0"))
 
 
 def test_a_state_directory_beside_another_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="two places"):
-        Settings(store_url=NOBODY, state_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        Settings(store=NOBODY, state_dir=tmp_path)
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,8 +451,8 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 def test_the_library_is_imported_only_if_it_is_asked_for() -> None:
     code = (
-        "import sys; from cams_mcp.settings import Settings; "
-        "Settings(sandbox=True).store(); print('redis' in sys.modules)"
+        "import sys; from cams_mcp.app import store_of; from cams_mcp.settings import Settings; "
+        "store_of(Settings(sandbox=True)); print('redis' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -478,10 +479,10 @@ def test_the_commands_say_that_redis_is_away_without_its_password(tmp_path: Path
     for command in ("audit", "uploads"):
         ended = run_here(tmp_path, command, env=given)
         assert ended.returncode == 1
-        assert "answers at 127.0.0.1:1" in ended.stderr
+        assert "is reachable at 127.0.0.1:1" in ended.stderr
         assert PASSWORD not in ended.stderr
     found = run_here(tmp_path, "doctor", "--sandbox", env=given).stdout
-    assert "The store does not answer" in found
+    assert "The store is unreachable" in found
     assert PASSWORD not in found
 
 
@@ -522,7 +523,7 @@ def test_a_job_is_what_was_entered(any_store: BaseStore) -> None:
     assert found is not None
     assert (found.path, dict(found.arguments), found.binding) == ("/data/people.csv", {"page_id": "1"}, "binding")
     assert (found.total, found.write, found.state, found.reason) == (30, 7, "stopped", "throttled")
-    assert [(each.first, each.users, each.state, each.request_id) for each in found.batches] == [
+    assert [(each.first, each.count, each.state, each.request_id) for each in found.batches] == [
         (0, 10, "sent", "R-1"),
         (10, 5, "sending", None),
     ]
@@ -536,7 +537,7 @@ def test_whoever_took_a_job_over_has_it_alone(any_store: BaseStore) -> None:
     job, first = journal.start("/data/people.csv", {}, "binding", 30, 7)
     second = journal.take(job, (0, 0), 8, approved=True)
 
-    with pytest.raises(NotConfirmed, match="took this upload over"):
+    with pytest.raises(NotConfirmed, match="took over this upload"):
         journal.before(job, first, 0, 10)
     journal.end(job, first, "stopped", "not mine any more")
     journal.before(job, second, 0, 10)

@@ -122,7 +122,7 @@ def test_the_question_is_put_on_the_terminal(tmp_path: Path, gate: Gate, answer:
     returned, output, shown = on_terminal(tmp_path, gate, answer)
 
     assert 'Add 120 people to the Meta custom audience "VIP-Q1-1"?' in shown
-    assert 'From the file "people.csv" with 120 rows:' in shown
+    assert 'The file "people.csv" has 120 rows.' in shown
     assert returned == status
     assert bool(writes_that_arrived(gate.sandbox)) == sent
     assert (facts(output)["state"] == "done") if sent else output == ""
@@ -146,8 +146,8 @@ def test_invalid_rows_are_listed_in_a_file_of_their_own_without_values(tmp_path:
     assert result.returncode == 0, result.stderr
     assert report.read_text().splitlines() == [
         "line,reason",
-        "122,the e-mail is not an address",
-        "124,the e-mail is not an address",
+        "122,the e-mail address is invalid",
+        "124,the e-mail address is invalid",
     ]
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     assert "people.csv.invalid.csv" in result.stderr.replace("\n", "")
@@ -162,7 +162,7 @@ def test_a_report_that_is_there_already_becomes_private_and_new(tmp_path: Path, 
     report.chmod(0o644)
     upload(tmp_path, gate, str(tmp_path / "people.csv"), "--dry-run", "--invalid-rows", str(report), ids=())
 
-    assert report.read_text().splitlines() == ["line,reason", "2,the e-mail is not an address"]
+    assert report.read_text().splitlines() == ["line,reason", "2,the e-mail address is invalid"]
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
 
 
@@ -187,12 +187,12 @@ def test_a_report_that_cannot_be_is_said_and_nothing_is_overwritten(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "more", "words"),
     [
-        ("email\n", (), "nobody is left to send"),
-        ("name\nx\n", (), "no column of e-mails or phones"),
+        ("email\n", (), "no people are left to send"),
+        ("name\nx\n", (), "no e-mail or phone column"),
         ("email\nx@\n", ("--on-invalid", "refuse"), "the first at line 2"),
         ("email\na@example.com\n", ("--default-region", "XX"), "default_region"),
         ("email\na@example.com\n", ("--suppression", "missing.csv"), "cannot be opened"),
-        ("email\na@example.com\n", ("--resume", "nothing"), "no such upload"),
+        ("email\na@example.com\n", ("--resume", "nothing"), "no upload has this id"),
     ],
 )
 def test_a_file_that_cannot_be_sent_is_said_in_one_message(
@@ -359,7 +359,7 @@ def test_upload_folders_are_not_for_other_machines(tmp_path: Path) -> None:
 
     done = run_here(
         tmp_path,
-        *("serve", "--sandbox", "--transport", "http", "--host", "0.0.0.0", "--port", "0"),  # noqa: S104 - refused
+        *("serve", "--sandbox", "--transport", "http", "--host", "0.0.0.0", "--port", "0"),
         *("--auth-token-file", str(tokens), "--upload-dir", str(tmp_path)),
     )
 

@@ -126,7 +126,7 @@ def test_a_link_in_place_of_a_parent_folder_is_not_followed(folder: Path, target
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
 def test_a_device_is_refused_even_inside_of_an_open_folder() -> None:
-    with pytest.raises(FileRefused, match="plain file"):
+    with pytest.raises(FileRefused, match="regular file"):
         Folders.of(["/dev"]).open("zero")
 
 

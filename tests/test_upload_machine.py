@@ -369,7 +369,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.stores[0].digest("makes the file")
         with (
             closing(sqlite3.connect(self.directory / "state" / FILE_NAME)) as other,
-            patch.dict(in_thread.__kwdefaults__, patience=0.05),
+            patch.dict(in_thread.__kwdefaults__, seconds=0.05),
         ):
             other.execute("BEGIN EXCLUSIVE")
             run = self.upload(process, "yes", name, ("", 1), job)

@@ -303,7 +303,7 @@ def test_only_the_first_lines_of_a_reason_are_kept() -> None:
 
 def test_an_invalid_row_refuses_the_file_if_the_caller_says_so() -> None:
     text = b"email\na@example.com\nnobody\n\nx@\n"
-    assert "2 rows are not people, the first at line 3: the e-mail is not an address" in refusal(
+    assert "2 rows are invalid, the first at line 3: the e-mail address is invalid" in refusal(
         text, refuse_invalid=True
     )
     assert "nobody" not in refusal(text, refuse_invalid=True)
@@ -367,7 +367,7 @@ def test_columns_named_by_option_are_taken(text: str, how: dict[str, str], peopl
 
 
 def test_ambiguous_columns_are_refused() -> None:
-    assert "give phone_column" in refusal(b"phone,mobile\n+12025550123,+12025550124\n")
+    assert "set phone_column" in refusal(b"phone,mobile\n+12025550123,+12025550124\n")
 
 
 # What is told

@@ -195,7 +195,7 @@ async def test_with_confirm_off_a_batch_of_unknown_outcome_is_never_sent_again(
     async with upload_client(sandbox, folder, mode=mode, store=store, policy=policy) as client:
         result = await upload(client, resume=job)
 
-    assert text_of(result).startswith("Nothing was sent: this upload stopped at a batch whose outcome is unknown")
+    assert text_of(result).startswith("Nothing was sent: this upload stopped at a batch with an unknown outcome")
     assert "--confirm off" in text_of(result)
     assert sent(sandbox) == before
     assert [entry["event"] for entry in store.audit()][-1] == "blocked"
@@ -273,9 +273,9 @@ async def test_another_approval_starts_the_day_again(
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"users_per_call": 249}, "at most 249 users in a call"),
-        ({"users_per_day": 449}, "at most 449 users a day"),
-        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
+        ({"per_call": 249}, "at most 249 users in a call"),
+        ({"per_day": 449}, "at most 449 users per day"),
+        ({"targets": frozenset({"1"})}, "may not write to this audience"),
         ({"read_only": True}, "read-only"),
     ],
     ids=lambda value: str(value)[:20],
@@ -301,14 +301,14 @@ async def test_a_rest_counts_in_the_limit_of_the_day_on_which_it_is_sent(
 ) -> None:
     job = await stopped(sandbox, folder, store)
     clock.time += RESUME_SECONDS
-    policy = Policy(users_per_day=300)
+    policy = Policy(per_day=300)
     (folder / "more.csv").write_text("\n".join(["email", *map(email, range(1000, 1051))]), encoding="utf-8")
     async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
         done = await upload(client, resume=job)
         more = await upload(client, path="more.csv")
 
     assert done.structured_content["state"] == "done"
-    assert "250 went in the last 24 hours" in text_of(more)
+    assert "250 were sent in the last 24 hours" in text_of(more)
     assert more.is_error
 
 
@@ -317,7 +317,7 @@ async def test_people_that_were_not_sent_do_not_count_in_the_limit_of_the_day(
     sandbox: Sandbox, folder: Path, store: Store, doubtful: bool
 ) -> None:
     job = await stopped(sandbox, folder, store, doubtful=doubtful)
-    policy = Policy(users_per_day=WHOLE + 100 * doubtful)
+    policy = Policy(per_day=WHOLE + 100 * doubtful)
     async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
         done = await upload(client, resume=job)
 
@@ -389,7 +389,7 @@ async def test_a_refusal_the_second_time_does_not_make_an_unknown_batch_a_refuse
     assert store.journal.job(job).position == (240, 60)
     before = sent(sandbox)
     async with upload_client(sandbox, folder, mode=mode, store=store, policy=OFF) as client:
-        assert "whose outcome is unknown" in text_of(await upload(client, resume=job))
+        assert "with an unknown outcome" in text_of(await upload(client, resume=job))
 
     assert sent(sandbox) == before
 
@@ -399,7 +399,7 @@ async def test_nothing_is_given_back_to_the_days_limit_before_the_rest_is_resume
 ) -> None:
     """A process that was only paused goes on with its upload: its people count until somebody takes it over."""
     job = await cut_off(sandbox, folder, store, applied=False)
-    policy = Policy(users_per_day=WHOLE)
+    policy = Policy(per_day=WHOLE)
     async with upload_client(
         sandbox, folder, store=store, policy=policy, elicitation_callback=Person("decline")
     ) as client:
@@ -407,7 +407,7 @@ async def test_nothing_is_given_back_to_the_days_limit_before_the_rest_is_resume
         users = [{"email": "one@example.com"}]
         result = await client.call_tool("add_custom_audience_user", TARGET | {"users": users})
 
-    assert f"{WHOLE} went in the last 24 hours" in text_of(result)
+    assert f"{WHOLE} were sent in the last 24 hours" in text_of(result)
 
 
 async def test_an_upload_whose_last_batch_was_sent_ends_as_sent(
@@ -445,13 +445,13 @@ async def test_of_a_run_that_was_cut_off_only_what_may_have_been_sent_counts(
 ) -> None:
     """200 were sent and 100 more may have been; these are sent again with the other 150."""
     job = await cut_off(sandbox, folder, store, applied=True)
-    policy = Policy(users_per_day=limit)
+    policy = Policy(per_day=limit)
     async with upload_client(sandbox, folder, store=store, policy=policy, elicitation_callback=yes()) as client:
         result = await upload(client, resume=job)
 
     assert (result.structured_content is not None) is is_done
     assert ("in the last 24 hours" in text_of(result)) is not is_done
-    more = Policy(users_per_day=limit + 1)
+    more = Policy(per_day=limit + 1)
     async with upload_client(sandbox, folder, store=store, policy=more, elicitation_callback=yes()) as client:
         one = await client.call_tool("add_custom_audience_user", TARGET | {"users": [{"email": "one@example.com"}]})
     assert one.structured_content is not None

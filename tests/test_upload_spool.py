@@ -34,7 +34,7 @@ def spooled(people: list[Person], opted_out: list[Person] | None = None, directo
         spool.suppress(person)
     for number, person in enumerate(people):
         if person.email and person.phone and number % 2:
-            spool.add_usual(person.email, person.phone)
+            spool.add_simple(person.email, person.phone)
         else:
             spool.add(person)
     spool.finish()

@@ -34,9 +34,8 @@ from cams_mcp.access import Access
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Fault, Faults, Sandbox
-from cams_mcp.settings import Settings
 from cams_mcp.store import FILE_NAME, Journal, Store, open_store
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 both_eras = pytest.mark.parametrize("mode", ERAS)
 Send = Callable[[], Awaitable[httpx.Response]]
@@ -62,17 +61,16 @@ def events(store: Store) -> list[str]:
 # Which tools there are
 
 
-async def test_the_file_tools_are_there_only_with_a_folder_and_without_read_only(folder: Path) -> None:
-    for given, there in (({}, False), ({"upload_dirs": (folder,)}, True)):
-        for read_only in (False, True):
-            async with Settings(sandbox=True, read_only=read_only, **given).open() as toolbox:
-                assert ({CHECK, UPLOAD} <= set(toolbox.names)) == (there and not read_only)
-    assert not {CHECK, UPLOAD} & {tool.name for tool in list_tools(uploads=True, read_only=True)}
-    assert not {CHECK, UPLOAD} & {tool.name for tool in list_tools()}
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("uploads", [False, True])
+def test_the_file_tools_are_there_only_with_a_folder_and_without_read_only(uploads: bool, read_only: bool) -> None:
+    names = set(load_catalog(uploads=uploads, read_only=read_only).names)
+
+    assert bool({CHECK, UPLOAD} & names) == (uploads and not read_only)
 
 
 async def test_checking_is_a_read_and_uploading_a_write() -> None:
-    tools = {tool.name: tool.annotations for tool in list_tools(uploads=True)}
+    tools = {tool.name: tool.annotations for tool in load_catalog(uploads=True)}
     assert tools[CHECK].read_only_hint
     assert tools[UPLOAD].destructive_hint
     assert not tools[UPLOAD].read_only_hint
@@ -103,7 +101,7 @@ async def test_a_check_tells_what_the_file_holds_and_sends_nothing(sandbox: Sand
         "columns": {"email": "E-Mail", "phone": "Phone"},
         "rows": 5,
         "valid": 4,
-        "invalid": [{"reason": "the e-mail is not an address", "rows": 1, "first_lines": [4]}],
+        "invalid": [{"reason": "the e-mail address is invalid", "rows": 1, "first_lines": [4]}],
         "duplicates": 1,
         "suppressed": 1,
         "people": 2,
@@ -190,13 +188,10 @@ async def test_the_question_tells_where_how_many_and_what_is_left_out(
     (text,) = person.asked
     lines = text.splitlines()
     assert lines[0] == 'Add 238 people to the Meta custom audience "VIP-Q1-1"?'
-    assert (
-        'From the file "people.csv" with 243 rows: 2 invalid rows are left out; '
-        "1 duplicates and 2 who opted out are left out." in lines
-    )
-    assert "Of its people 241 have an e-mail and 0 a phone." in lines
+    assert 'The file "people.csv" has 243 rows. Left out: 2 invalid, 1 duplicate, 2 opted out.' in lines
+    assert "Valid rows: 241 with an e-mail, 0 with a phone." in lines
     assert any(line.startswith('For example e-mail "c***@') for line in lines)
-    assert "They go in 3 calls, one confirmation for all." in lines
+    assert "The upload takes 3 calls. This confirmation covers all of them." in lines
     assert "customer" not in text
 
 
@@ -258,7 +253,7 @@ async def test_a_yes_is_bound_to_the_contents_and_the_target(
         result = await client.call_tool(UPLOAD, arguments)
 
     assert result.is_error
-    assert "not what was confirmed" in text_of(result)
+    assert "for a different call" in text_of(result)
     assert not writes_that_arrived(sandbox)
 
 
@@ -289,7 +284,7 @@ async def test_a_file_without_anybody_to_send_is_refused(sandbox: Sandbox, folde
     async with upload_client(sandbox, folder, elicitation_callback=person) as client:
         result = await client.call_tool(UPLOAD, FILE | {"suppression_path": "out.csv"})
 
-    assert text_of(result).startswith("Nothing was sent: nobody is left to send")
+    assert text_of(result).startswith("Nothing was sent: no people are left to send")
     assert not person.asked
 
 
@@ -315,9 +310,9 @@ async def test_invalid_rows_are_skipped_or_refuse_the_file(sandbox: Sandbox, fol
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"users_per_call": 149}, "at most 149 users in a call"),
-        ({"users_per_day": 149}, "at most 149 users a day"),
-        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
+        ({"per_call": 149}, "at most 149 users in a call"),
+        ({"per_day": 149}, "at most 149 users per day"),
+        ({"targets": frozenset({"1"})}, "may not write to this audience"),
     ],
     ids=str,
 )
@@ -346,7 +341,7 @@ async def test_going_on_with_an_upload_that_sent_nobody_keeps_the_limit_of_the_d
             return httpx.Response(403, json={"Code": "Forbidden.RAM", "Message": "no", "RequestId": "1"})
         return await send()
 
-    way, policy = Way(sandbox, between), Policy(users_per_day=200)
+    way, policy = Way(sandbox, between), Policy(per_day=200)
     async with upload_client(
         sandbox, folder, mode=mode, policy=policy, transport=way, elicitation_callback=yes()
     ) as client:
@@ -356,7 +351,7 @@ async def test_going_on_with_an_upload_that_sent_nobody_keeps_the_limit_of_the_d
 
     assert (stopped["state"], stopped["sent"]) == ("stopped", 0)
     assert not sent.is_error
-    assert "120 went in the last 24 hours" in text_of(over)
+    assert "120 were sent in the last 24 hours" in text_of(over)
     assert len(writes_that_arrived(sandbox)) == 1
 
 
@@ -518,7 +513,7 @@ async def test_an_ambiguous_batch_stops_the_upload_and_is_asked_for_again(
     assert lines[0] == 'Add 250 people to the Meta custom audience "VIP-Q1-1"?'
     resumes = f'This resumes the upload {stopped["upload_id"]} of the file "people.csv", '
     assert f"{resumes}which stopped after 200 of 450 people." in lines
-    assert any(line.startswith("Careful: 100 of these 250 people may have been sent already;") for line in lines)
+    assert any(line.startswith("Careful: 100 of these 250 people may already have been sent:") for line in lines)
     assert events(store) == ["asked", "approved", "unknown", "asked", "approved", "sent"]
     sizes = [size for size, _, _ in batches_of(sandbox)]
     assert sizes == [100] * (5 if applied else 4) + [50]
@@ -538,7 +533,7 @@ async def test_a_no_to_the_repetition_sends_nothing_more(sandbox: Sandbox, folde
     assert "the user declined" in text_of(declined)
     assert len(batches_of(sandbox)) == 3
     (job,) = store.journal.jobs()
-    assert (job.state, job.sent, job.ambiguous.users) == ("stopped", 200, 100)
+    assert (job.state, job.sent, job.ambiguous.count) == ("stopped", 200, 100)
 
 
 @both_eras
@@ -586,7 +581,7 @@ async def test_a_cancelled_upload_goes_on_where_it_was(
         await reached.wait()
         group.cancel_scope.cancel()
     (job,) = store.journal.jobs()
-    assert (job.state, job.sent, job.ambiguous.users) == ("stopped", 200, 100)
+    assert (job.state, job.sent, job.ambiguous.count) == ("stopped", 200, 100)
 
     async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=person) as client:
         done = await uploaded(client, FILE | {"resume": job.id})
@@ -710,7 +705,7 @@ async def test_an_unknown_upload_is_no_resume(sandbox: Sandbox, folder: Path) ->
     async with upload_client(sandbox, folder, confirm="off") as client:
         result = await client.call_tool(UPLOAD, FILE | {"resume": "nothing"})
 
-    assert text_of(result).startswith("Nothing was sent: there is no such upload to resume.")
+    assert text_of(result).startswith("Nothing was sent: no upload has this id.")
     assert not sandbox.calls
 
 
@@ -720,7 +715,7 @@ async def test_an_audience_that_is_no_longer_allowed_is_not_written_to_by_resumi
     write_people(folder / "people.csv", 450)
     store = Store(None)
     upload = await stopped_upload(sandbox, folder, store)
-    async with upload_client(sandbox, folder, store=store, policy=Policy(audiences=frozenset({"1"}))) as client:
+    async with upload_client(sandbox, folder, store=store, policy=Policy(targets=frozenset({"1"}))) as client:
         result = await client.call_tool(UPLOAD, FILE | {"resume": upload})
 
     assert "may not write to this audience" in text_of(result)
@@ -790,7 +785,7 @@ async def test_whoever_is_taken_over_stops_before_its_next_batch(sandbox: Sandbo
 
     assert "Careful: another process may still be running this upload." in person.asked[0]
     assert (done["state"], done["sent"]) == ("done", 450)
-    assert "another process took this upload over" in results[0]["reason"]
+    assert "another process took over this upload" in results[0]["reason"]
     assert [size for size, _, _ in batches_of(sandbox)] == [100, 100, 100, 40, 40, 40, 40, 40, 40, 10]
     assert sandbox.people(AUDIENCE) == wanted
     found = store.journal.job(job.id)
@@ -909,7 +904,7 @@ def test_a_late_answer_does_not_mark_the_batch_of_a_new_owner(journal: Journal) 
     journal.after(job, first, 0, "sent", "1")
 
     found = journal.job(job)
-    assert (found.sent, found.ambiguous.users) == (0, 100)
+    assert (found.sent, found.ambiguous.count) == (0, 100)
 
 
 # What is kept

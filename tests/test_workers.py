@@ -40,7 +40,7 @@ class Workers:
     def next_pid(self) -> int:
         """Wait until the log tells of one more worker."""
         while True:
-            if begun := re.search(r"worker (\d+) began", self.program.error_line("")):
+            if begun := re.search(r"worker (\d+) started", self.program.error_line("")):
                 return int(begun[1])
 
     def replace_all(self) -> None:
@@ -131,16 +131,21 @@ def test_a_worker_that_dies_is_told_in_the_log_and_replaced(workers: Workers) ->
     os.kill(dead, signal.SIGKILL)
 
     assert workers.next_pid() not in workers.pids
-    assert f"worker {dead} ended (-9); another takes its place" in workers.program.errors
+    assert f"worker {dead} exited with status -9; starting a replacement" in workers.program.errors
     assert post(workers.url).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("arguments", "environment", "problem"),
     [
-        ((), {}, "--workers needs a record that the workers share"),
-        (("--legacy-sessions", "on"), {}, "works with one worker only"),
-        (("--state-dir", "{here}"), {"OTEL_TRACES_EXPORTER": "nonsense"}, "OTEL_TRACES_EXPORTER names an exporter"),
+        ((), {}, "With --workers, all workers must share one store"),
+        (("--legacy-sessions", "on"), {}, "requires a single worker"),
+        (("--state-dir", "{here}", "--cams-at-once", "1"), {}, "--cams-at-once must be at least the number of workers"),
+        (
+            ("--state-dir", "{here}"),
+            {"OTEL_TRACES_EXPORTER": "nonsense"},
+            "OTEL_TRACES_EXPORTER names an unsupported exporter",
+        ),
         (("--state-dir", "{here}", "--auth-token-file", "{here}/none"), {}, "token file"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The way to CAMS and back."""
+"""The CAMS client: signing, credentials, retries and response parsing."""

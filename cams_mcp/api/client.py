@@ -1,4 +1,4 @@
-"""`CamsClient.call`: one operation, signed, sent, retried where that is safe, its answer parsed or its error raised."""
+"""`CamsClient.call` signs and sends one operation, retries it where that is safe, and parses the response."""
 
 from __future__ import annotations
 
@@ -32,21 +32,18 @@ from cams_mcp.errors import (
     InvalidArguments,
     Throttled,
 )
-from cams_mcp.models import AnyOperation, Operation, Request, RequestT, ResponseT
+from cams_mcp.models import Request
+from cams_mcp.operation import AnyOperation, Operation, RequestT, ResponseT
+from cams_mcp.settings import Settings
 
 API_VERSION = "2020-06-06"
 FORM = "application/x-www-form-urlencoded"
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 20.0
-"""Seconds. A service that asks for a longer wait gets no retry; its wait goes into the error."""
+"""Seconds. If CAMS asks for a longer wait, the client doesn't retry and reports the wait in the error."""
 
-LONGEST_ADDRESS = 65_000
-"""Bytes. httpx takes no longer URL; proxies stop far below it."""
-
-_HOW_TO_FIND_OUT = (
-    "Do not send it again on your own. Tell the user, and compare token_total of the audience (list_custom_audience) "
-    "with its value before; Meta may take up to a day to count."
-)
+LONGEST_URL = 65_000
+"""Bytes. httpx rejects longer URLs; many proxies have a much lower limit."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,39 +53,40 @@ class ClientOptions:
     """How to talk to CAMS.
 
     Attributes:
-        users_in: where the parameters a request marks for the body go. "query" is for gateways that refuse a body.
-        timeout: seconds that an attempt may take, from the access key to the last byte of the answer.
+        users_in: where to send the parameters that a request marks for the body. Use "query" for gateways that reject
+            request bodies.
+        timeout: time limit of one attempt in seconds, from the credential lookup to the last byte of the response.
         retries: further attempts after the first.
-        max_answer_bytes: larger answers are refused, unpacked or not.
+        max_answer_bytes: maximum size of a response, both compressed and decompressed. Larger responses are rejected.
     """
 
-    users_in: Literal["body", "query"] = "body"
-    timeout: float = 30.0
-    retries: int = 2
+    users_in: Literal["body", "query"] = Settings.users_in
+    timeout: float = Settings.timeout
+    retries: int = Settings.retries
     max_answer_bytes: int = 16 * 1024 * 1024
 
     @property
     def longest_call(self) -> float:
-        """Seconds after which a call has ended: all attempts, the waits between them, and one for its turn."""
+        """Upper bound on a whole call in seconds: all attempts, the waits between them, and one wait for a slot."""
         return (self.retries + 1) * self.timeout + self.retries * LONGEST_BACKOFF + LONGEST_WAIT_SECONDS
 
 
 class CamsClient:
     """A client for one endpoint. Use it as an async context manager.
 
-    Reads share a pool of connections. Each attempt of a write opens a connection of its own and closes it afterwards.
+    Reads share a connection pool. Each attempt of a write opens a new connection and closes it afterwards.
 
     Args:
-        endpoint: where CAMS answers.
-        credentials: gives the access key, awaited for every attempt.
+        endpoint: the CAMS endpoint.
+        credentials: returns the access key; called for every attempt.
         options: timeouts, retries, limits.
-        transport: for tests and the embedded sandbox; None is the network, with proxies (HTTPS_PROXY, NO_PROXY) and
-            CA bundles (SSL_CERT_FILE, SSL_CERT_DIR) as the environment says.
-        upstream: opened around each attempt, to limit them.
-        now, sleep, jitter, nonce: the clock (UTC), the wait (seconds), a number in [0, 1), a fresh text.
+        transport: for tests and the embedded sandbox. None uses the network, with the proxies (HTTPS_PROXY, NO_PROXY)
+            and CA bundle (SSL_CERT_FILE, SSL_CERT_DIR) from the environment.
+        slot: a context manager entered for each attempt, to limit them; see `Throttle.slot`.
+        now, sleep, jitter, nonce: the clock (UTC), the wait (seconds), a random number in [0, 1), a unique string.
 
     Raises:
-        ConfigurationError: the environment's proxy or CA bundle cannot be used.
+        ConfigurationError: the proxy or CA bundle from the environment cannot be used.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class CamsClient:
         options: ClientOptions | None = None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        upstream: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        slot: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
@@ -107,46 +105,46 @@ class CamsClient:
         self._options = options or ClientOptions()
         self._endpoint = endpoint
         self._credentials = credentials
-        self._upstream = upstream
+        self._slot = slot
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
         self._nonce = nonce
         self._reads, self._writes = http_clients(transport, self._options.timeout)
-        self._open = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         for http in {self._reads, self._writes}:
-            await self._open.enter_async_context(http)
+            await self._exit_stack.enter_async_context(http)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._open.__aexit__(kind, error, traceback)
+        await self._exit_stack.__aexit__(kind, error, traceback)
 
     @property
     def longest_call(self) -> float:
-        """Seconds after which a call has ended, whatever happens; see `ClientOptions`."""
+        """Upper bound on a whole call in seconds, whatever happens; see `ClientOptions`."""
         return self._options.longest_call
 
     async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
         """Run one operation, within `longest_call` seconds.
 
-        A read is tried again after connection faults, 5xx, time-outs and throttling. A write only when it was certainly
-        not executed: the connection was never made, or the service answered that it throttled it.
+        The client retries reads after connection failures, 5xx responses, timeouts and throttling. It retries a write
+        only if the write was certainly not executed: the connection was never established, or CAMS throttled it.
 
         Raises:
-            ServiceError: CAMS refused (PermissionDenied, Throttled, ClockSkew are kinds of it).
+            ServiceError: CAMS returned an error code (PermissionDenied, Throttled and ClockSkew are subclasses).
             ProxyAnswer, MalformedAnswer, ConnectionFailed: see `cams_mcp.errors`.
             AmbiguousWrite: a write may have been applied.
-            MissingCredentials: no access key; nothing was sent.
-            NotNow: the call got no turn; nothing was sent.
+            MissingCredentials: no access key was found. Nothing was sent.
+            NotNow: the call timed out waiting for a slot. Nothing was sent.
         """
         progress = Progress(operation.action, self._endpoint.authority)
         try:
             with cams_span(operation.action, self._endpoint.authority) as span:
-                response = await self._call_in_time(operation, request, progress)
+                response = await self._call_with_deadline(operation, request, progress)
                 span.set_attributes({"cams.attempts": progress.attempts, "cams.request_id": response.request_id or ""})
                 return response
         except CamsMcpError:
@@ -154,16 +152,16 @@ class CamsClient:
         except Exception as error:
             if not operation.writes or progress.stage != "answer":
                 raise
-            # A defect of ours must not hide that a write went out.
+            # A bug in cams-mcp must not hide that the write was sent.
             logger.exception("%s: failed after the request was sent", operation.action)
-            raise _defect(progress) from error
+            raise _internal_error(operation, progress) from error
 
-    async def _call_in_time(
+    async def _call_with_deadline(
         self, operation: Operation[RequestT, ResponseT], request: RequestT, progress: Progress
     ) -> ResponseT:
         with anyio.move_on_after(self.longest_call):
             return await self._call(operation, request, progress)
-        raise _told(operation, progress.too_late(self.longest_call), progress)
+        raise _final_error(operation, progress.timed_out(self.longest_call), progress)
 
     async def _call(
         self, operation: Operation[RequestT, ResponseT], request: RequestT, progress: Progress
@@ -172,25 +170,25 @@ class CamsClient:
             try:
                 return await self._attempt(operation, request, progress)
             except CamsError as error:
-                told = _told(operation, error, progress)
-                if told is not error:
-                    raise told from error
+                final = _final_error(operation, error, progress)
+                if final is not error:
+                    raise final from error
                 delay = self._delay_before_retry(error, progress.attempts)
                 if delay is None:
                     raise
-                progress.failure, progress.stage = error, "turn"
-                logger.info("%s: attempt %d failed, next in %.1f s", operation.action, progress.attempts, delay)
+                progress.failure, progress.stage = error, "slot"
+                logger.info("%s: attempt %d failed, retrying in %.1f s", operation.action, progress.attempts, delay)
             await self._sleep(delay)
 
     async def identity(self) -> str:
-        """The endpoint and the access key that calls are made with, as approvals are bound to them."""
+        """The endpoint and access key of this client. Approvals are bound to them."""
         with anyio.move_on_after(self._options.timeout):
             key = await self._credentials()
             return f"{self._endpoint.url} {key.identity}"
         raise no_key_in_time(self._options.timeout)
 
     def _delay_before_retry(self, error: CamsError, attempt: int) -> float | None:
-        if attempt > self._options.retries or not _is_passing(error):
+        if attempt > self._options.retries or not _is_transient(error):
             return None
         delay = min(FIRST_BACKOFF * 2 ** (attempt - 1), LONGEST_BACKOFF) * (0.5 + self._jitter() / 2)
         asked = error.retry_after if isinstance(error, Throttled) else None
@@ -203,34 +201,34 @@ class CamsClient:
     ) -> ResponseT:
         progress.attempts += 1
         built = self._build(operation.action, request)
-        async with self._upstream():
+        async with self._slot():
             signed_at = self._now()
-            answer = await self._answer(self._writes if operation.writes else self._reads, built, progress)
+            answer = await self._exchange(self._writes if operation.writes else self._reads, built, progress)
         logger.debug("%s: HTTP %d, %d bytes", operation.action, answer.status, len(answer.body))
         return read_answer(operation, answer, signed_at=signed_at)
 
-    async def _answer(self, http: httpx.AsyncClient, request: httpx.Request, progress: Progress) -> Answer:
-        seconds, most_bytes = self._options.timeout, self._options.max_answer_bytes
+    async def _exchange(self, http: httpx.AsyncClient, request: httpx.Request, progress: Progress) -> Answer:
+        seconds, max_bytes = self._options.timeout, self._options.max_answer_bytes
         with anyio.move_on_after(seconds):
             progress.stage = "key"
             auth = ACS3Auth(ExplicitKey(await self._credentials()), now=self._now, nonce=self._nonce)
             progress.stage = "connection"
             try:
-                return await exchange(http, request, auth, progress, most_bytes=most_bytes)
+                return await exchange(http, request, auth, progress, max_bytes=max_bytes)
             except BROKEN as error:
-                raise progress.broke(error, seconds) from error
-        raise progress.too_late(seconds)
+                raise progress.connection_broke(error, seconds) from error
+        raise progress.timed_out(seconds)
 
     def _build(self, action: str, request: Request) -> httpx.Request:
         parameters = request.parameters()
         in_body = request.in_body if self._options.users_in == "body" else frozenset[str]()
         body = {name: value for name, value in parameters.items() if name in in_body}
         query = {name: value for name, value in parameters.items() if name not in in_body}
-        # The raw path is taken as it is: what is signed must be what is sent.
+        # Set the raw path so that httpx cannot re-encode it: the signature covers these exact bytes.
         raw_path = f"/?{encode_form(query)}".encode("ascii")
-        if len(raw_path) > LONGEST_ADDRESS:
+        if len(raw_path) > LONGEST_URL:
             raise InvalidArguments(
-                action, ["users: too many for a request's address; send fewer users in a call, or use --users-in body"]
+                action, ["users: too many to fit in the URL; send fewer users per call, or use --users-in body"]
             )
         url = httpx.URL(self._endpoint.url).copy_with(raw_path=raw_path)
         headers = {"x-acs-action": action, "x-acs-version": API_VERSION}
@@ -239,37 +237,42 @@ class CamsClient:
         return self._reads.build_request("POST", url, headers=headers, content=encode_form(body).encode("ascii"))
 
 
-def _is_passing(error: CamsError) -> bool:
-    """Whether a later attempt may fare better."""
+def _is_transient(error: CamsError) -> bool:
+    """Whether a later attempt may succeed."""
     if isinstance(error, ConnectionFailed | Throttled) or is_uncertain(error.code):
         return True
     status = error.http_status or 0
     return status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _told(operation: AnyOperation, error: CamsMcpError, progress: Progress) -> CamsMcpError:
-    """The error as the caller hears it: a failed write is ambiguous unless it is certain that it was not executed."""
+def _final_error(operation: AnyOperation, error: CamsMcpError, progress: Progress) -> CamsMcpError:
+    """The error to raise. A failed write is ambiguous unless it was certainly not executed."""
     if not isinstance(error, CamsError):
         return error
     error.attempts = progress.attempts
     if not operation.writes or error.not_executed:
         return error
     return AmbiguousWrite(
-        f"the request went out, but no clear answer came back: {error.message} It may have been applied.",
+        f"the request was sent, but its outcome is unknown: {error.message} It may have been applied.",
         action=error.action,
         code=error.code,
         request_id=error.request_id,
         http_status=error.http_status,
         attempts=error.attempts,
-        hint=_HOW_TO_FIND_OUT,
+        hint=_how_to_find_out(operation),
     )
 
 
-def _defect(progress: Progress) -> AmbiguousWrite:
+def _how_to_find_out(operation: AnyOperation) -> str:
+    assert operation.effect is not None
+    return f"Do not retry it yourself. Tell the user, and {operation.effect.how_to_check}."
+
+
+def _internal_error(operation: AnyOperation, progress: Progress) -> AmbiguousWrite:
     return AmbiguousWrite(
-        "the request went out, but cams-mcp itself failed before it had read the answer. It may have been applied.",
+        "the request was sent, but cams-mcp failed before it could read the response. It may have been applied.",
         action=progress.action,
         request_id=progress.request_id,
         attempts=progress.attempts,
-        hint=_HOW_TO_FIND_OUT,
+        hint=_how_to_find_out(operation),
     )

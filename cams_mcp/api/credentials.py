@@ -1,8 +1,8 @@
-"""Where the access key comes from: explicit settings first, then Alibaba Cloud's official credential chain.
+"""Find the access key: explicit settings first, then Alibaba Cloud's default credential chain.
 
 The chain (`alibabacloud_credentials`) reads the environment, OIDC, `~/.aliyun/config.json`,
-`~/.alibabacloud/credentials.ini`, the ECS instance role and the credentials URI. It blocks and costs a quarter of a
-second to import, so it is imported on first use and runs in a worker thread, one look-up at a time.
+`~/.alibabacloud/credentials.ini`, the ECS instance role and the credentials URI. It blocks, and importing it takes a
+quarter of a second, so this module imports it on first use and runs one lookup at a time in a worker thread.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ TRIED = (
 )
 
 HOW_TO_SET = (
-    "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment of cams-mcp (in the "
-    '"env" of the client\'s configuration), or run `aliyun configure`. To try without an account, start with --sandbox.'
+    "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment of cams-mcp (under "
+    '"env" in the MCP client\'s configuration), or run `aliyun configure`. To try cams-mcp without an account, use '
+    "--sandbox."
 )
 
 
 _STATIC = frozenset({"env", "static_sts"})
-"""Origins of temporary keys that stay until somebody changes them."""
+"""Origins of temporary keys that never rotate on their own."""
 
 _ROLE_SETTINGS = (
     "ALIBABA_CLOUD_PROFILE",
@@ -48,22 +49,22 @@ _PROFILE_FIELDS = (
     *("name", "mode", "ram_role_arn", "ram_role_name", "source_profile", "process_command", "oauth_site_type"),
     *("cloud_sso_sign_in_url", "cloud_sso_account_id", "cloud_sso_access_config", "oidc_provider_arn"),
 )
-"""Of a profile in ~/.aliyun/config.json, what chooses the account and the role."""
+"""The fields of a profile in ~/.aliyun/config.json that select the account and the role."""
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key, and the token that goes with it if it is temporary. The secrets stay out of `repr`.
+    """An access key, with its security token if it is temporary. `repr` omits the secrets.
 
     Attributes:
-        origin: the part of the official chain it came from, e.g. cli_profile/static_ak.
-        rotation: for a key that the chain replaces by itself, what the next one has in common with it: its origin and
-            the settings that choose its role; else None.
+        origin: the provider in the credential chain that returned the key, e.g. cli_profile/static_ak.
+        rotation: for a key that the chain rotates, what its successor will have in common with it: the origin and the
+            settings that select the role. None for other keys.
 
     Raises:
-        ConfigurationError: a part holds what cannot be part of a key, such as the line end of a file it came from.
+        ConfigurationError: a part is empty or contains an invalid character, such as a line break from a file.
     """
 
     id: str
@@ -74,26 +75,26 @@ class AccessKey:
 
     @property
     def identity(self) -> str:
-        """What an approval is bound to: the id, or `rotation` for a key whose id changes by itself."""
+        """What approvals are bound to: the key id, or `rotation` for a key that the chain rotates."""
         return self.rotation or self.id
 
     def __post_init__(self) -> None:
         for name, value in (("id", self.id), ("secret", self.secret), ("security token", self.security_token)):
             if value is not None and not _VISIBLE_ASCII.fullmatch(value):
                 raise ConfigurationError(
-                    f"The {name} of the access key is empty or has characters that no key has.",
-                    hint="Copy it again, without spaces and line ends.",
+                    f"The {name} of the access key is empty or contains invalid characters.",
+                    hint="Copy it again, without spaces or line breaks.",
                 )
 
 
 class CredentialSource(Protocol):
-    """Anything that gives an access key."""
+    """Any async callable that returns an access key."""
 
     async def __call__(self) -> AccessKey: ...
 
 
 class ExplicitKey:
-    """The access key of the settings."""
+    """The access key from the settings."""
 
     def __init__(self, key: AccessKey) -> None:
         self._key = key
@@ -103,14 +104,14 @@ class ExplicitKey:
 
 
 class OfficialChain:
-    """The official credential chain; it refreshes temporary keys by itself.
+    """Alibaba Cloud's default credential chain, which refreshes temporary keys itself.
 
-    A look-up cannot be cancelled. One that takes long goes on in its thread when its caller gives up, and the next
-    caller waits for the same one, so that hanging look-ups neither hold a call nor pile up.
+    A lookup cannot be cancelled. If its caller gives up, a slow lookup continues in its thread and the next caller
+    waits for the same one. Hanging lookups therefore neither block a call nor pile up.
 
     Raises:
-        MissingCredentials: on call, when no part of the chain gives a key; names what was tried.
-        ConfigurationError: on call, when the key it gives cannot be one.
+        MissingCredentials: on call, if no provider returns a key. The message lists the providers tried.
+        ConfigurationError: on call, if the key is not valid.
     """
 
     def __init__(self) -> None:
@@ -121,8 +122,8 @@ class OfficialChain:
         pending = self._pending
         if pending is None or pending.done():
             pending = Future[AccessKey | CamsMcpError]()
-            pending.set_running_or_notify_cancel()  # from here on, a caller who gives up cannot cancel it
-            # A daemon: a look-up that hangs must not keep the program from ending.
+            pending.set_running_or_notify_cancel()  # prevents a caller that gives up from cancelling it
+            # A daemon thread, so that a hanging lookup cannot keep the process alive.
             Thread(target=self._settle, args=(pending,), name="credentials", daemon=True).start()
             self._pending = pending
         found = await asyncio.wrap_future(pending)
@@ -132,19 +133,19 @@ class OfficialChain:
 
     def _settle(self, pending: Future[AccessKey | CamsMcpError]) -> None:
         try:
-            pending.set_result(self._look_up())
+            pending.set_result(self._find())
         except CamsMcpError as error:
-            # A result like a key: there may be nobody left to catch it.
+            # Passed on as a result, because the caller may be gone and nothing would catch the exception.
             pending.set_result(error)
 
-    def _look_up(self) -> AccessKey:
-        # The chain's logger prints a traceback for every source that has no key, and sets its own level and handlers at
-        # import; only `disabled` stands. What matters of it is in MissingCredentials.
+    def _find(self) -> AccessKey:
+        # The chain logs a traceback for every provider without a key, and resets its logger's level and handlers on
+        # import; only `disabled` survives that. MissingCredentials reports what matters.
         logging.getLogger("credentials").disabled = True
         try:
             if self._provider is None:
-                # Imported here because it is slow.
-                from alibabacloud_credentials.provider import (  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+                # Imported late because it is slow.
+                from alibabacloud_credentials.provider import (  # pyright: ignore[reportMissingTypeStubs]
                     DefaultCredentialsProvider,
                 )
 
@@ -162,29 +163,29 @@ class OfficialChain:
         except ConfigurationError:
             raise
         except BaseException as error:
-            # The chain raises whatever its parts raise; none of it may reach the user raw (it can name secrets).
+            # The chain passes on any exception of its providers. Don't show them to the user: they may contain secrets.
             raise MissingCredentials(f"No access key was found. Tried: {TRIED}.", hint=HOW_TO_SET) from error
 
 
 def _rotation(origin: str) -> str | None:
-    """What stays the same when the chain replaces a temporary key of this origin.
+    """What stays the same when the chain rotates a temporary key of this origin.
 
-    None if the chain does not replace it, or if nothing is known to stay: then the key counts by its id.
+    None if the chain doesn't rotate it, or if nothing is known to stay the same. The key id then identifies the key.
     """
     source, _, kind = origin.rpartition("/")
     if kind in _STATIC:
         return None
     settings = {name: os.environ.get(name, "") for name in _ROLE_SETTINGS}
     if source:
-        profile = _profile(source)
+        profile = _profile_settings(source)
         if profile is None:
             return None
         settings |= profile
     return f"{origin} {json.dumps(settings, sort_keys=True)}"
 
 
-def _profile(source: str) -> dict[str, str] | None:
-    """What a profile says of the role it is for, without what changes with each key; None if it cannot be read."""
+def _profile_settings(source: str) -> dict[str, str] | None:
+    """The settings of a profile that select its role, without those that change on rotation. None if unreadable."""
     try:
         if source != "cli_profile":
             path = os.environ.get("ALIBABA_CLOUD_CREDENTIALS_FILE") or Path.home() / ".alibabacloud" / "credentials.ini"

@@ -1,4 +1,4 @@
-"""Where CAMS answers: the endpoint from the settings, checked."""
+"""Parse and validate the CAMS endpoint from the settings."""
 
 from __future__ import annotations
 
@@ -7,29 +7,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cams_mcp.errors import ConfigurationError
-
-DEFAULT_REGION = "ap-southeast-1"
-"""Singapore, the one documented region."""
+from cams_mcp.hosts import is_loopback
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, IPv6 with or without brackets) is this machine's loopback."""
-    if host.lower() == "localhost":
-        return True
-    import ipaddress  # noqa: PLC0415 - seldom needed, never at start
-
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def authority(host: str) -> str:
-    """`host` as URLs write it: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +29,37 @@ class Endpoint:
         """The public endpoint of a region, e.g. ap-southeast-1.
 
         Raises:
-            ConfigurationError: not the form of a region.
+            ConfigurationError: `region` is not formatted like a region id.
         """
         if not _REGION.fullmatch(region):
             raise ConfigurationError(
-                "--region (CAMS_MCP_REGION) is not a region id.", hint=f"Use one like {DEFAULT_REGION}."
+                "--region (CAMS_MCP_REGION) is not a valid region id.", hint="Use an id like ap-southeast-1."
             )
         return cls("https", f"cams.{region}.aliyuncs.com")
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
-        """A host, host:port, or URL. Plain http is for loopback only: requests carry people's addresses.
+        """Parse a host, host:port, or URL. Plain http is allowed for loopback only: requests contain personal data.
 
         Raises:
             ConfigurationError: not a host or URL, or plain http to another machine.
         """
-        wrong = ConfigurationError(
+        invalid = ConfigurationError(
             "--endpoint (CAMS_MCP_ENDPOINT) is not a host or URL.",
-            hint="Use a host like cams.ap-southeast-1.aliyuncs.com, or https://host[:port] and nothing more.",
+            hint="Use a host like cams.ap-southeast-1.aliyuncs.com, or https://host[:port] without a path.",
         )
         try:
             parts = urlsplit(text if "://" in text else f"https://{text}")
             port = parts.port
         except ValueError:
-            raise wrong from None
+            raise invalid from None
         host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc
         surplus = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
         if parts.scheme not in ("http", "https") or surplus or not _HOST.fullmatch(host):
-            raise wrong
+            raise invalid
         if parts.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
-                "--endpoint (CAMS_MCP_ENDPOINT) asks for plain http to another machine.",
-                hint="Requests carry people's addresses: use https, or http for 127.0.0.1 and localhost only.",
+                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http for another machine.",
+                hint="Requests contain personal data. Use https; http is allowed for 127.0.0.1 and localhost only.",
             )
         return cls(parts.scheme, parts.netloc)

@@ -1,6 +1,6 @@
-"""Signature V3 (ACS3-HMAC-SHA256): three pure steps, and an `httpx.Auth` on top.
+"""Signature V3 (ACS3-HMAC-SHA256): three pure functions, and an `httpx.Auth` that applies them.
 
-Source: "V3 request structure and signature" of the Alibaba Cloud OpenAPI documentation; its worked example is a test.
+Source: "V3 request structure and signature" in the Alibaba Cloud OpenAPI documentation. The tests include its example.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def encode(text: str) -> str:
-    """Percent-encode as RFC 3986 says: only letters, digits and `-_.~` stay (a space is `%20`, not `+`)."""
+    """Percent-encode per RFC 3986: everything except letters, digits and `-_.~` (a space becomes `%20`, not `+`)."""
     return quote(text, safe="~")
 
 
 class Encoded(str):
-    """A value that is percent-encoded already, as `encode` does it."""
+    """A value that is already percent-encoded the way `encode` does it."""
 
     __slots__ = ()
 
 
 def encode_form(parameters: Mapping[str, str]) -> str:
-    """Parameters as sorted `name=value` pairs: the query, or the body of a form."""
+    """Encode parameters as sorted `name=value` pairs, for a query or a form body."""
     return "&".join(
         f"{encode(name)}={value if isinstance(value, Encoded) else encode(value)}"
         for name, value in sorted(parameters.items())
@@ -42,13 +42,13 @@ def encode_form(parameters: Mapping[str, str]) -> str:
 def canonical_request(
     method: str, path: str, query: str, headers: Mapping[str, str], signed_names: list[str], body_sha256: str
 ) -> str:
-    """Step 1. `headers` by lowercase name; `query` encoded and sorted; `signed_names` sorted."""
+    """Step 1: the canonical request. Expects lowercase header names, an encoded and sorted query, and sorted names."""
     lines = "".join(f"{name}:{headers[name].strip()}\n" for name in signed_names)
     return "\n".join((method, path, query, lines, ";".join(signed_names), body_sha256))
 
 
 def string_to_sign(canonical: str) -> str:
-    """Step 2."""
+    """Step 2: the string to sign."""
     return f"{ALGORITHM}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
@@ -58,12 +58,12 @@ def signature(secret: str, to_sign: str) -> str:
 
 
 def signed_header_names(names: list[str]) -> list[str]:
-    """Which headers are signed: host, content-type and every `x-acs-*`. Not user-agent: proxies rewrite it."""
+    """The headers to sign: host, content-type and every `x-acs-*`. Not user-agent, because proxies rewrite it."""
     return sorted(name for name in names if name in ("host", "content-type") or name.startswith("x-acs-"))
 
 
 def authorization(key: AccessKey, method: str, path: str, query: str, headers: Mapping[str, str]) -> str:
-    """The `Authorization` header. `headers` (lowercase names) are those to sign, all of them and no others."""
+    """The `Authorization` header. `headers` holds exactly the headers to sign, by lowercase name."""
     names = sorted(headers)
     canonical = canonical_request(method, path, query, headers, names, headers["x-acs-content-sha256"])
     signed = signature(key.secret, string_to_sign(canonical))
@@ -71,12 +71,12 @@ def authorization(key: AccessKey, method: str, path: str, query: str, headers: M
 
 
 class ACS3Auth(httpx.Auth):
-    """Sign each request with a date and nonce of its own.
+    """Sign each request with a new date and nonce.
 
     Args:
-        get_key: gives the access key; awaited for every attempt, so that rotated keys are picked up.
-        now: the time, UTC.
-        nonce: a fresh text for every attempt.
+        get_key: returns the access key; called for every attempt so that rotated keys are picked up.
+        now: the current time, UTC.
+        nonce: returns a unique string for every attempt.
     """
 
     requires_request_body = True

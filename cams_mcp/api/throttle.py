@@ -1,4 +1,4 @@
-"""The limit on calls to CAMS that all callers of a process share."""
+"""Limit the requests that a process sends to CAMS, across all its callers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LONGEST_WAIT_SECONDS = 30.0
 
 
 class Pace:
-    """So many turns a second on average, with a burst (the generic cell rate algorithm).
+    """A rate limit with a burst allowance (the generic cell rate algorithm).
 
     Args:
-        per_second: turns.
-        burst: how many may come at once after a rest.
+        per_second: the average rate.
+        burst: how many requests may start at once after an idle period.
     """
 
     def __init__(self, per_second: float, burst: float) -> None:
@@ -27,25 +27,26 @@ class Pace:
         self._due = 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds until the next turn."""
+        """Seconds until the next request may start."""
         wait = max(self._due, now) - self._slack - now
         return wait if wait > 1e-9 else 0.0  # noqa: PLR2004 - rounding
 
     def take(self, now: float) -> None:
-        """Take the next turn."""
+        """Count one request."""
         self._due = max(self._due, now) + self._interval
 
     def rests(self, now: float) -> bool:
+        """Whether the full burst is available again."""
         return self._due <= now
 
 
-class Upstream:
-    """The way to CAMS, shared by all callers of a process. Whoever finds it full waits, first come, first served.
+class Throttle:
+    """A limit on concurrent requests and on their rate. Requests over the limit wait in order of arrival.
 
     Args:
-        at_once: requests under way at a time.
-        per_second: requests begun in a second; None is no limit.
-        now, sleep: a clock that never goes back, the wait, in seconds.
+        at_once: maximum concurrent requests.
+        per_second: maximum requests per second; None for no limit.
+        now, sleep: a monotonic clock and a wait, both in seconds.
     """
 
     def __init__(
@@ -62,14 +63,14 @@ class Upstream:
         self._sleep = sleep
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None]:
-        """One request.
+    async def slot(self) -> AsyncGenerator[None]:
+        """Wait for permission to send one request, and hold it until the block ends.
 
         Raises:
-            NotNow: it would have to wait for more than half a minute.
+            NotNow: the wait would exceed `LONGEST_WAIT_SECONDS`.
         """
         with anyio.move_on_after(LONGEST_WAIT_SECONDS) as limit:
-            await self._keep_pace()
+            await self._wait_for_pace()
             await self._slots.acquire()
         if limit.cancelled_caught:
             raise _busy(LONGEST_WAIT_SECONDS)
@@ -78,7 +79,7 @@ class Upstream:
         finally:
             self._slots.release()
 
-    async def _keep_pace(self) -> None:
+    async def _wait_for_pace(self) -> None:
         if self._pace is None:
             return
         now = self._now()
@@ -92,6 +93,6 @@ class Upstream:
 
 def _busy(seconds: float) -> NotNow:
     return NotNow(
-        "Nothing was sent: all callers of this server together are at its limit for calls to CAMS.",
+        "Nothing was sent: this server has reached its limit for requests to CAMS, across all callers.",
         retry_after=seconds,
     )

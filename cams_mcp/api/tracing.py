@@ -1,7 +1,7 @@
-"""One OpenTelemetry span per call of CAMS, beside the spans the MCP SDK makes of each message.
+"""One OpenTelemetry span per CAMS call, in addition to the spans that the MCP SDK creates for each message.
 
-Spans hold the operation, the endpoint, code, request id, status and attempts; no arguments and no messages. They go
-nowhere unless `start_exporting` is called and the standard OTEL_* variables name a place.
+A span records the operation, endpoint, code, request id, status and number of attempts, but no arguments or messages.
+Spans are exported only if `start_exporting` is called and the standard OTEL_* variables configure an exporter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _tracer = trace.get_tracer("cams-mcp", __version__)
 
 @contextmanager
 def cams_span(action: str, server: str) -> Generator[Span]:
-    """A span around all attempts of one call; an error ends it with its kind, code and request id."""
+    """A span around all attempts of one call. On failure it records the error's type, code and request id."""
     with _tracer.start_as_current_span(
         f"CAMS {action}", kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
     ) as span:
@@ -47,32 +47,32 @@ def cams_span(action: str, server: str) -> Generator[Span]:
 
 
 def start_exporting() -> None:
-    """Export spans as OTEL_TRACES_EXPORTER says: otlp (over HTTP, the default once an endpoint is set), console, none.
+    """Export spans as OTEL_TRACES_EXPORTER says: otlp (over HTTP, the default if an endpoint is set), console or none.
 
     Raises:
-        ConfigurationError: exporting is asked for, but the extra `otel` is not installed, or the exporter is unknown.
+        ConfigurationError: an exporter is configured, but it is unknown or the extra `otel` is not installed.
     """
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     exporter = os.environ.get("OTEL_TRACES_EXPORTER") or ("otlp" if endpoint else "none")
     if exporter == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # an extra
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
     except ImportError:
         raise ConfigurationError(
-            "OTEL_* variables ask for traces, but OpenTelemetry's SDK is not installed.",
+            "OTEL_* variables enable tracing, but the OpenTelemetry SDK is not installed.",
             hint="Install cams-mcp[otel], or set OTEL_TRACES_EXPORTER=none.",
         ) from None
     exporters = {"otlp": OTLPSpanExporter, "console": lambda: ConsoleSpanExporter(out=sys.stderr)}
     if exporter not in exporters:
         raise ConfigurationError(
-            "OTEL_TRACES_EXPORTER names an exporter that cams-mcp does not have.", hint="Use otlp, console or none."
+            "OTEL_TRACES_EXPORTER names an unsupported exporter.", hint="Use otlp, console or none."
         )
     attributes = {"service.version": __version__}
-    # The environment's name goes first.
+    # A service name from the environment takes precedence.
     if "OTEL_SERVICE_NAME" not in os.environ and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes["service.name"] = "cams-mcp"
     # At exit the provider would wait for its exporter without a limit of its own; `flush` has one.

@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of its own, imported when it runs."""
+"""The command line. Each command lives in its own module, imported only when it runs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from cams_mcp import __version__
 from cams_mcp.redaction import scrub
 
 COMMANDS = {
-    "serve": "Serve MCP over stdio or Streamable HTTP (the default).",
-    "demo": "Try everything on the sandbox: no account, no network.",
+    "serve": "Serve MCP over stdio or Streamable HTTP (default command).",
+    "demo": "Run a demo on the embedded sandbox: no account, no network.",
     "tools": "List the tools and their arguments.",
-    "upload": "Upload a file of customers to an audience.",
-    "uploads": "List uploads, and how to go on with those that stopped.",
+    "upload": "Upload a customer file to an audience.",
+    "uploads": "List uploads, and how to resume incomplete ones.",
     "call": "Call one tool without an MCP client.",
-    "audit": "Show what was asked, approved and sent.",
-    "sandbox": "Serve a local CAMS endpoint for tests.",
-    "config": "Connect an MCP client: print or write its configuration.",
-    "doctor": "Check everything, and say what to do.",
-    "ram-policy": "Print the least RAM policy for the tools.",
+    "audit": "Show the audit trail: what was asked, approved and sent.",
+    "sandbox": "Run a local CAMS endpoint for testing.",
+    "config": "Print or write the configuration for an MCP client.",
+    "doctor": "Check the setup and suggest fixes.",
+    "ram-policy": "Print the minimal RAM policy for the tools.",
 }
 DEFAULT_COMMAND = "serve"
 
 
 @contextmanager
-def _errors_cleaned() -> Generator[None]:
-    """Keep people's data and escape sequences out of usage errors: click quotes the argument or variable as it is."""
+def _scrub_usage_errors() -> Generator[None]:
+    """Keep personal data and escape sequences out of usage errors: click quotes arguments and variables verbatim."""
     try:
         yield
     except click.UsageError as error:
@@ -41,7 +41,7 @@ def _errors_cleaned() -> Generator[None]:
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when it is asked for; without a command's name, it is `serve`."""
+    """Imports a command's module on demand. Runs `serve` if no command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -58,11 +58,11 @@ class LazyGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _errors_cleaned():
+        with _scrub_usage_errors():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _errors_cleaned():
+        with _scrub_usage_errors():
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -78,10 +78,11 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `cams-mcp` and `python -m cams_mcp`."""
-    # Imports make much garbage that is none; collecting it costs a tenth of the start. `serve` switches it on again.
+    # Importing allocates many long-lived objects; running the collector during startup adds about 10%. `serve` enables
+    # it again.
     gc.disable()
     out: Any = sys.stdout
     if isinstance(out, io.TextIOWrapper):
-        # Names may be in any script, and the terminal may not know it.
+        # Names can be in any script, but the terminal's encoding may not cover it.
         out.reconfigure(errors="backslashreplace")
     cli()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cams_mcp.cli.options import STATE_DIR, STORE, errors_shown, with_options
+from cams_mcp.app import store_of
+from cams_mcp.cli.options import errors_shown, with_options
 from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 
@@ -20,24 +22,24 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 @click.command("audit")
 @with_options(
-    STATE_DIR,
-    STORE,
+    "state_dir",
+    "store",
     click.option(
-        "--since", metavar="TIME", help="From 2026-01-31 or 2026-01-31T08:00 (UTC) on, or the last 30m, 12h, 7d."
+        "--since",
+        metavar="TIME",
+        help="Show entries since a UTC time, such as 2026-01-31 or 2026-01-31T08:00, or from the last 30m, 12h or 7d.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
-def command(state_dir: Path | None, store_url: str, since: str | None, as_json: bool) -> None:
+def command(state_dir: Path | None, store: str, since: str | None, as_json: bool) -> None:
     """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
-    It holds ids, counts and digests, no people's addresses. The digest is salted: equal for equal requests on this
-    machine, and of no use elsewhere (with --store, equal on all hosts that share it).
+    The trail contains ids, counts and digests, but no people's addresses. Digests are salted: equal requests have equal
+    digests on this machine only or, with --store, on all hosts that share the store.
     """
     start = _parse(since)
-    with errors_shown():
-        store = Settings(state_dir=state_dir, store_url=store_url).store()
-        entries = store.audit(start)
-        store.close()
+    with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:
+        entries = opened.audit(start)
     for entry in entries:
         click.echo(json.dumps(_with_iso_time(entry)) if as_json else _line(entry))
     if not entries and not as_json:
@@ -45,7 +47,7 @@ def command(state_dir: Path | None, store_url: str, since: str | None, as_json: 
 
 
 def _parse(since: str | None) -> float:
-    """A time in seconds since 1970."""
+    """Convert a time or period to a Unix timestamp."""
     if since is None:
         return 0.0
     now = dt.datetime.now(dt.UTC)
@@ -77,5 +79,5 @@ def _line(entry: dict[str, Any]) -> str:
     ]
     parts += [f"request id {entry['request_id']}"] if "request_id" in entry else []
     parts += [entry["reason"]] if "reason" in entry else []
-    # Others chose much of it: it must not break the line or hide in it.
+    # Much of this text comes from third parties: it must not break the line or hide text in it.
     return "  ".join([_iso(entry["time"]), f"{entry['event']:8}", *(printable(part, LONGEST_PART) for part in parts)])

@@ -11,13 +11,15 @@ from typing import Any, cast
 import anyio
 import click
 
-from cams_mcp.cli.options import Failure, with_settings
+from cams_mcp.app import open_toolbox
+from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
 from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Question
 from cams_mcp.settings import Settings
+from cams_mcp.tools.definitions import load_catalog
 
 
-@click.command("call")
+@click.command("call", cls=GroupedCommand)
 @click.argument("tool")
 @click.argument("arguments", default="{}", metavar="[JSON | @FILE | -]")
 @with_settings()
@@ -67,9 +69,10 @@ def _as_json(outcome: dict[str, Any]) -> str:
 
 
 async def _call(settings: Settings, tool: str, arguments: dict[str, Any], asks: bool) -> dict[str, Any]:
-    async with settings.open() as toolbox:
-        if tool not in toolbox.names:
-            raise Failure(f"Unknown tool. There are: {', '.join(toolbox.names)}.")
+    catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+    if catalog.find(tool) is None:
+        raise Failure(f"Unknown tool. There are: {', '.join(catalog.names)}.")
+    async with open_toolbox(settings) as toolbox:
         outcome = await toolbox.call(tool, arguments, terminal_caller("cams-mcp call", asks=asks))
         # A terminal is asked in mid-call; questions by round trip are for MCP clients.
         assert not isinstance(outcome, Question)

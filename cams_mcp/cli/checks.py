@@ -1,4 +1,4 @@
-"""What `cams-mcp doctor` checks on this machine. Nothing it says holds a secret or a user's name."""
+"""Local checks of `cams-mcp doctor`. Their output never contains secrets or the user's name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from cams_mcp import __version__
+from cams_mcp.app import in_memory, state_dir_of, store_of
 from cams_mcp.cli.clients import CLIENTS, Client
 from cams_mcp.errors import ConfigurationError, StoreError
-from cams_mcp.settings import Settings, default_state_dir
+from cams_mcp.settings import Settings
 from cams_mcp.store import SQLITE, Store
 from cams_mcp.store.files import check_directory
 
@@ -27,7 +28,7 @@ _BOUND = re.compile(r"(>=|<)\s*([\d.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line: what was checked, how it stands, and the one thing to do if it is not well."""
+    """The result of one check, with the one thing to do about a problem."""
 
     check: str
     status: Literal["ok", "warning", "failure"]
@@ -36,7 +37,7 @@ class Check:
 
 
 def check_python(version: tuple[int, ...]) -> Check:
-    """The Python that runs this, against what the package declares."""
+    """Check the running Python version against the package's requirement."""
     shown = ".".join(map(str, version))
     try:
         wanted = importlib.metadata.metadata(PACKAGE)["Requires-Python"]
@@ -44,15 +45,15 @@ def check_python(version: tuple[int, ...]) -> Check:
         return Check("python", "ok", shown)
     if _within(shown, wanted):
         return Check("python", "ok", shown)
-    return Check("python", "failure", f"{shown} is not {wanted}.", "Install cams-mcp with a newer Python.")
+    return Check("python", "failure", f"{shown} does not satisfy {wanted}.", "Install cams-mcp with a newer Python.")
 
 
 def check_packages(installed: Callable[[str], str] = importlib.metadata.version) -> Check:
-    """The packages that cams-mcp declares, each in the declared range."""
+    """Check that every dependency is installed in the declared version range."""
     try:
         declared = importlib.metadata.requires(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
-        return Check("packages", "warning", "cams-mcp runs without being installed.", "Install it with pip or uvx.")
+        return Check("packages", "warning", "cams-mcp is not installed as a package.", "Install it with pip or uvx.")
     good, bad = [f"{PACKAGE} {__version__}"], list[str]()
     for requirement in (text.partition(";")[0] for text in declared if "extra ==" not in text):
         name = re.split(r"[<>=!~\[ ]", requirement, maxsplit=1)[0]
@@ -65,11 +66,9 @@ def check_packages(installed: Callable[[str], str] = importlib.metadata.version)
         if _within(version, wanted):
             good.append(f"{name} {version}")
         else:
-            bad.append(f"{name} {version} is not {wanted}")
+            bad.append(f"{name} {version} does not satisfy {wanted}")
     if bad:
-        return Check(
-            "packages", "failure", f"{'; '.join(bad)}.", "Install again: pip install --force-reinstall cams-mcp"
-        )
+        return Check("packages", "failure", f"{'; '.join(bad)}.", "Reinstall: pip install --force-reinstall cams-mcp")
     return Check("packages", "ok", ", ".join(good))
 
 
@@ -85,77 +84,82 @@ def _within(version: str, wanted: str) -> bool:
 
 
 def check_uploads(settings: Settings) -> list[Check]:
-    """The upload folders, if there are any, and whether XLSX files can be read."""
+    """Check that the upload folders, if any, are readable and that XLSX support is installed."""
     if not settings.upload_dirs:
         return []
     if settings.read_only:
-        return [Check("uploads", "warning", "--read-only leaves the file tools out.", "Drop one of the two options.")]
+        return [
+            Check("uploads", "warning", "--read-only disables the file tools.", "Remove --read-only or --upload-dir.")
+        ]
     for folder in settings.upload_dirs:
         if not os.access(folder, os.R_OK | os.X_OK):
-            return [Check("uploads", "failure", f"{short(folder)} cannot be read.", "Give this user read access.")]
+            return [Check("uploads", "failure", f"{short(folder)} is not readable.", "Grant this user read access.")]
     folders = ", ".join(map(short, settings.upload_dirs))
     if importlib.util.find_spec("python_calamine") is None:
-        return [Check("uploads", "warning", f"{folders}; XLSX files cannot be read.", "Install cams-mcp[xlsx].")]
-    return [Check("uploads", "ok", f"Files of {folders} can be uploaded.")]
+        return [Check("uploads", "warning", f"{folders}; XLSX support is not installed.", "Install cams-mcp[xlsx].")]
+    return [Check("uploads", "ok", f"Files in {folders} can be uploaded.")]
 
 
 def check_state(settings: Settings) -> Check:
-    """The directory of approvals, ledger and audit trail, and the record in it."""
-    if settings.in_memory:
-        return Check("state", "ok", "The sandbox keeps its record in memory.")
-    if settings.store_url != SQLITE:
+    """Check the store of approvals, ledger and audit trail."""
+    if in_memory(settings):
+        return Check("state", "ok", "The sandbox keeps its state in memory.")
+    if settings.store != SQLITE:
         return _check_shared_store(settings)
-    return _check_directory(settings.state_dir or default_state_dir())
+    return _check_directory(state_dir_of(settings))
 
 
 def _check_directory(directory: Path) -> Check:
     shown = short(directory)
-    # A link to nowhere exists too: nothing can be made in its place.
+    # lexists, because a broken symlink also prevents creating the directory.
     exists = os.path.lexists(directory)
     place = directory if exists else next(above for above in directory.absolute().parents if above.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return Check(
             "state",
             "failure",
-            f"{shown} cannot be {'written' if exists else 'made'}. Writes will be refused.",
-            "Make it a directory that you can write, or choose another with --state-dir.",
+            f"{shown} cannot be {'written' if exists else 'created'}. The server will reject writes.",
+            "Make it a writable directory, or choose another with --state-dir.",
         )
     if not exists:
-        return Check("state", "ok", f"{shown} will be made when it is needed.")
+        return Check("state", "ok", f"{shown} will be created when needed.")
     with closing(Store(directory)) as store:
         try:
             check_directory(directory)
             store.audit(time.time())
         except StoreError as error:
-            # Its message may hold the whole path, with the user's name.
-            message = f"The record in {shown} cannot be used safely, or does not open. The server will reject writes."
+            # Don't show the error message; it may contain the full path with the user's name.
+            message = f"The store in {shown} is insecure or cannot be opened. The server will reject writes."
             return Check("state", "failure", message, error.hint)
     if os.name == "posix" and stat.S_IMODE(directory.stat().st_mode) & 0o077:
-        return Check("state", "warning", f"Others can look into {shown}.", f"Run: chmod 700 {shown}")
-    return Check("state", "ok", f"{shown} can be written.")
+        return Check("state", "warning", f"Other users can access {shown}.", f"Run: chmod 700 {shown}")
+    return Check("state", "ok", f"{shown} is writable.")
 
 
 def _check_shared_store(settings: Settings) -> Check:
     try:
-        store = settings.store()
+        store = store_of(settings)
         store.digest("ready")
         store.close()
     except (StoreError, ConfigurationError) as error:
-        return Check("state", "failure", "The store does not answer. Writes will be refused.", error.hint)
-    return Check("state", "ok", "The store of --store answers.")
+        return Check("state", "failure", "The store is unreachable. The server will reject writes.", error.hint)
+    return Check("state", "ok", "The store (--store) is reachable.")
 
 
 def check_clients(platform: str, environment: Mapping[str, str]) -> list[Check]:
-    """The files of the clients that are there, and whether they know cams-mcp."""
+    """Check which clients' configuration files exist, and whether they mention cams-mcp."""
     try:
         places = [(client, client.path(platform, environment)) for client in CLIENTS.values()]
     except ConfigurationError as error:
-        return [Check("clients", "warning", f"Not checked: {error.message}", "Set it.")]
+        return [Check("clients", "warning", f"Not checked: {error.message}", "Set the variable.")]
     files = [(client, Path(place)) for client, place in places if place]
     found = [_check_client(client, path) for client, path in files if path.exists()]
     if any(check.status == "ok" and check.action is None for check in found):
         return found
-    return [*found, Check("clients", "warning", "No client's file mentions cams-mcp.", "Run: cams-mcp config CLIENT")]
+    return [
+        *found,
+        Check("clients", "warning", "No client configuration mentions cams-mcp.", "Run: cams-mcp config CLIENT"),
+    ]
 
 
 def _check_client(client: Client, path: Path) -> Check:
@@ -163,7 +167,7 @@ def _check_client(client: Client, path: Path) -> Check:
     try:
         known = PACKAGE.encode() in path.read_bytes()
     except OSError as error:
-        return Check(name, "warning", f"{short(path)} cannot be read ({error.strerror}).", "Check its permissions.")
+        return Check(name, "warning", f"Cannot read {short(path)} ({error.strerror}).", "Check its permissions.")
     if known:
         return Check(name, "ok", f"{short(path)} mentions cams-mcp.")
     return Check(
@@ -172,7 +176,7 @@ def _check_client(client: Client, path: Path) -> Check:
 
 
 def short(path: Path) -> str:
-    """A path without the user's name."""
+    """Abbreviate a path under the home directory, to hide the user's name."""
     try:
         return f"~/{path.absolute().relative_to(Path.home()).as_posix()}"
     except (ValueError, RuntimeError):

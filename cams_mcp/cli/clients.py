@@ -1,7 +1,7 @@
-"""What each MCP client wants to be told, and in which file.
+"""Configuration formats and file locations of MCP clients.
 
-Everything here is a pure function of the platform, the environment and what is asked for. The formats are those of the
-documents that each client names as its `source`, as of 2026.
+Everything here is a pure function of the platform, the environment and the request. The formats follow the document
+that each client names as its `source`, as of 2026.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Any, Literal
 from cams_mcp.errors import ConfigurationError
 
 KEY_VARIABLES = {
-    "ALIBABA_CLOUD_ACCESS_KEY_ID": ("access-key-id", "Alibaba Cloud access key id, for CAMS"),
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": ("access-key-secret", "Alibaba Cloud access key secret, for CAMS"),
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": ("access-key-id", "Alibaba Cloud access key id for CAMS"),
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": ("access-key-secret", "Alibaba Cloud access key secret for CAMS"),
 }
-"""What the official credential chain reads from the environment: variable, name and words of a question for it."""
+"""Environment variables of the default credential chain, each with an input id and a prompt for it."""
 
 PROFILE_VARIABLE = "ALIBABA_CLOUD_PROFILE"
 HTTP_URL = "http://127.0.0.1:8000/mcp"
 
 Place = Callable[[str, Mapping[str, str]], PurePath]
-"""From the platform (as sys.platform) and the environment to a file."""
+"""Returns a file location for a platform (as in sys.platform) and an environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How a client starts cams-mcp, and what it is called there.
+    """The server entry: how a client starts cams-mcp, and under which name.
 
     Attributes:
-        profile: a profile of `aliyun configure`; None is the current one, or whatever else the official chain finds.
-        refer_to_key: refer to the access key by the client's own means.
+        profile: a profile of `aliyun configure`. None leaves the choice to the default credential chain.
+        refer_to_key: reference the access key through the client's own mechanism.
     """
 
     name: str = "cams"
@@ -45,16 +45,16 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One client.
+    """One MCP client.
 
     Attributes:
-        servers: the table of its configuration that holds the servers.
-        place: its user's file; None if there is none.
-        source: the document that says so.
-        apply: what makes it read the file.
-        kind: what its entries say beside command, args and env.
-        reference: how `env` refers to a variable of the client's own environment; None if it cannot.
-        asks: it asks for secrets ("inputs") instead, and keeps them safe.
+        servers: name of the configuration table that lists the servers.
+        place: locates the user's configuration file. None if there is no such file.
+        source: the document that specifies the format.
+        apply: tells the user how to make the client load the file.
+        kind: extra fields of an entry besides command, args and env.
+        reference: syntax to reference one of the client's environment variables in `env`. None if not supported.
+        prompts_for_secrets: the client prompts for secrets ("inputs") and stores them securely.
     """
 
     name: str
@@ -65,33 +65,33 @@ class Client:
     apply: str
     kind: Mapping[str, str] = field(default_factory=dict[str, str])
     reference: str | None = None
-    asks: bool = False
+    prompts_for_secrets: bool = False
     form: Literal["json", "toml"] = "json"
 
     def path(self, platform: str, environment: Mapping[str, str]) -> PurePath | None:
-        """The user's file on this platform.
+        """Return the user's configuration file on this platform.
 
         Raises:
-            ConfigurationError: the environment does not tell the home directory.
+            ConfigurationError: the environment does not define the home directory.
         """
         return self.place(platform, environment) if self.place else None
 
     def document(self, server: Server) -> dict[str, Any]:
-        """What to add to the client's configuration.
+        """Return the settings to add to the client's configuration.
 
         Raises:
-            ConfigurationError: the client cannot refer to an access key.
+            ConfigurationError: the client cannot reference an access key.
         """
         document: dict[str, Any] = {self.servers: {server.name: self._entry(server)}}
-        if self.asks and server.refer_to_key:
+        if self.prompts_for_secrets and server.refer_to_key:
             document["inputs"] = [
-                {"type": "promptString", "id": f"{server.name}-{name}", "description": words, "password": True}
-                for name, words in KEY_VARIABLES.values()
+                {"type": "promptString", "id": f"{server.name}-{name}", "description": prompt, "password": True}
+                for name, prompt in KEY_VARIABLES.values()
             ]
         return document
 
     def render(self, document: Mapping[str, Any], indent: str = "  ") -> str:
-        """The document as text of the client's file."""
+        """Format the document for the client's file."""
         if self.form == "json":
             return json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
         lines: list[str] = []
@@ -102,7 +102,7 @@ class Client:
     def _entry(self, server: Server) -> dict[str, Any]:
         if self.place is None:
             return {"type": "http", "url": HTTP_URL}
-        # Zed wants args even if there are none.
+        # Zed requires args even if empty.
         entry: dict[str, Any] = {**self.kind, "command": server.command, "args": list(server.args)}
         if server.refer_to_key and self.form == "toml":
             entry["env_vars"] = list(KEY_VARIABLES)
@@ -113,12 +113,12 @@ class Client:
         return entry
 
     def _references(self, server: Server) -> dict[str, str]:
-        if self.asks:
+        if self.prompts_for_secrets:
             return {variable: f"${{input:{server.name}-{name}}}" for variable, (name, _) in KEY_VARIABLES.items()}
         if self.reference is None:
             raise ConfigurationError(
-                f"{self.title} cannot refer to an access key: whatever its file holds is there in plain text.",
-                hint="Leave --refer-to-key out and run `aliyun configure`; choose a profile with --profile.",
+                f"{self.title} cannot reference an access key: its file would contain the key in plain text.",
+                hint="Omit --refer-to-key and run `aliyun configure`; select a profile with --profile.",
             )
         return {variable: self.reference.replace("VARIABLE", variable) for variable in KEY_VARIABLES}
 
@@ -126,7 +126,7 @@ class Client:
 def _toml(value: str | list[str] | dict[str, str]) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    # TOML and JSON write strings and lists of them alike.
+    # Strings and lists of strings have the same syntax in TOML and JSON.
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -135,15 +135,15 @@ def _path(platform: str, *parts: str) -> PurePath:
 
 
 def home(platform: str, environment: Mapping[str, str]) -> PurePath:
-    """The user's home directory.
+    """Return the user's home directory.
 
     Raises:
-        ConfigurationError: the environment does not tell it.
+        ConfigurationError: the environment does not define it.
     """
     variable = "USERPROFILE" if platform == "win32" else "HOME"
     if not environment.get(variable):
         raise ConfigurationError(
-            f"{variable} is not set, so where the client's file is cannot be told.", hint="Give it with --path."
+            f"Cannot locate the client's file because {variable} is not set.", hint="Specify the file with --path."
         )
     return _path(platform, environment[variable])
 
@@ -153,7 +153,7 @@ def _in_home(*parts: str) -> Place:
 
 
 def _in_config(*parts: str) -> Place:
-    """Under the user's configuration directory as Electron has it (`appData`)."""
+    """A path under Electron's per-user configuration directory (`appData`)."""
 
     def place(platform: str, environment: Mapping[str, str]) -> PurePath:
         variable = {"win32": "APPDATA", "linux": "XDG_CONFIG_HOME"}.get(platform, "")
@@ -165,7 +165,7 @@ def _in_config(*parts: str) -> Place:
     return place
 
 
-def _of_zed(platform: str, environment: Mapping[str, str]) -> PurePath:
+def _zed_path(platform: str, environment: Mapping[str, str]) -> PurePath:
     if platform == "win32":
         return _in_config("Zed", "settings.json")(platform, environment)
     if platform == "darwin":
@@ -173,7 +173,7 @@ def _of_zed(platform: str, environment: Mapping[str, str]) -> PurePath:
     return _in_config("zed", "settings.json")(platform, environment)
 
 
-def _of_codex(platform: str, environment: Mapping[str, str]) -> PurePath:
+def _codex_path(platform: str, environment: Mapping[str, str]) -> PurePath:
     if environment.get("CODEX_HOME"):
         return _path(platform, environment["CODEX_HOME"], "config.toml")
     return home(platform, environment) / ".codex" / "config.toml"
@@ -189,14 +189,14 @@ CLIENTS: dict[str, Client] = {
             title="Claude Desktop",
             place=_in_config("Claude", "claude_desktop_config.json"),
             source="Model Context Protocol documentation, Connect to local MCP servers",
-            apply="Quit Claude Desktop and start it again.",
+            apply="Quit and restart Claude Desktop.",
         ),
         Client(
             name="claude-code",
             title="Claude Code",
             place=_in_home(".claude.json"),
             source="Claude Code documentation, Connect Claude Code to tools via MCP (user scope)",
-            apply="Start Claude Code again; /mcp lists its servers.",
+            apply="Restart Claude Code; /mcp lists its servers.",
             kind={"type": "stdio"},
             reference="${VARIABLE}",
         ),
@@ -206,16 +206,16 @@ CLIENTS: dict[str, Client] = {
             servers="servers",
             place=_in_config("Code", "User", "mcp.json"),
             source="VS Code documentation, MCP configuration reference (user profile)",
-            apply="Run `MCP: List Servers` in VS Code and start it.",
+            apply="Run `MCP: List Servers` in VS Code and start the server.",
             kind={"type": "stdio"},
-            asks=True,
+            prompts_for_secrets=True,
         ),
         Client(
             name="cursor",
             title="Cursor",
             place=_in_home(".cursor", "mcp.json"),
             source="Cursor documentation, Model Context Protocol (MCP), Config interpolation",
-            apply="Switch the server on in Cursor's settings.",
+            apply="Enable the server in Cursor's settings.",
             reference="${env:VARIABLE}",
         ),
         Client(
@@ -223,7 +223,7 @@ CLIENTS: dict[str, Client] = {
             title="Windsurf",
             place=_in_home(".codeium", "windsurf", "mcp_config.json"),
             source="Windsurf documentation, Cascade MCP Integration, Config Interpolation",
-            apply="Press refresh in Windsurf's list of MCP servers.",
+            apply="Refresh the list of MCP servers in Windsurf.",
             reference="${env:VARIABLE}",
         ),
         Client(
@@ -231,25 +231,25 @@ CLIENTS: dict[str, Client] = {
             title="Gemini CLI",
             place=_in_home(".gemini", "settings.json"),
             source="Gemini CLI documentation, MCP servers with Gemini CLI",
-            apply="Start Gemini CLI again; /mcp lists its servers.",
+            apply="Restart Gemini CLI; /mcp lists its servers.",
             reference="${VARIABLE}",
         ),
         Client(
             name="codex-cli",
             title="Codex CLI",
             servers="mcp_servers",
-            place=_of_codex,
+            place=_codex_path,
             source="Codex documentation, Model Context Protocol, config.toml",
-            apply="Start Codex again; /mcp lists its servers.",
+            apply="Restart Codex; /mcp lists its servers.",
             form="toml",
         ),
         Client(
             name="zed",
             title="Zed",
             servers="context_servers",
-            place=_of_zed,
+            place=_zed_path,
             source="Zed documentation, Model Context Protocol; Configuring Zed",
-            apply="Zed reads the file by itself; Agent settings show the server.",
+            apply="Zed reloads the file automatically; the server appears in the Agent settings.",
             kind={"source": "custom"},
         ),
         Client(
@@ -257,16 +257,16 @@ CLIENTS: dict[str, Client] = {
             title="Cline",
             place=_in_config(*_CLINE),
             source="Cline documentation, Adding & Configuring Servers; cline/cline pull request 8079 (${env:})",
-            apply="Cline reads the file by itself; its MCP Servers view shows the server.",
+            apply="Cline reloads the file automatically; the server appears in its MCP Servers view.",
             reference="${env:VARIABLE}",
         ),
         Client(
             name="http",
             title="Streamable HTTP",
             place=None,
-            source="the mcpServers form that clients share; Claude Code documentation for type",
-            apply="Where the server's entry goes is the client's matter; many take the address alone.",
+            source="the mcpServers format that most clients share; Claude Code documentation for type",
+            apply="Where the entry belongs depends on the client; many accept just the URL.",
         ),
     )
 }
-"""By the name that `cams-mcp config` takes."""
+"""Clients by the name that `cams-mcp config` accepts."""

@@ -1,7 +1,7 @@
-"""Merging cams-mcp into a client's file without touching anything else in it.
+"""Merge cams-mcp into a client's configuration file without changing anything else in it.
 
-The file is replaced in one step, after a copy of it was put beside it. What cannot be merged surely is left as it is:
-files with comments (which a JSON writer would lose), broken ones, and entries of another content.
+The file is backed up next to itself, then replaced atomically. If a merge is not certain to be safe, the file is left
+unchanged: files with comments (which a JSON writer would drop), malformed files, and conflicting entries.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ NEW_FILE_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What happened: whether the file changed, and where its earlier content is, if it had any."""
+class MergeResult:
+    """Whether the file changed, and the backup of its previous content, if any."""
 
     changed: bool
     backup: Path | None = None
 
 
-def write_merged(path: Path, client: Client, document: Mapping[str, Any], *, force: bool) -> Written:
-    """Merge `document` into the file at `path`, which may be a link or missing.
+def write_merged(path: Path, client: Client, document: Mapping[str, Any], *, force: bool) -> MergeResult:
+    """Merge `document` into the file at `path`, which may be a symlink or missing.
 
     Raises:
-        ConfigurationError: it cannot be merged or written; the file is as it was.
+        ConfigurationError: the file cannot be merged or written. It is left unchanged.
     """
-    # The file itself is replaced, not a link to it.
+    # Replace the target of a symlink, not the link itself.
     path = Path(os.path.realpath(path))
     try:
         seen = path.stat() if path.exists() else None
         old = path.read_bytes() if seen else b""
         merged = merged_text(old, client, document, force=force)
         if merged is None:
-            return Written(changed=False)
+            return MergeResult(changed=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         mode = seen.st_mode & 0o7777 if seen else NEW_FILE_MODE
         backup = _back_up(path, old, mode) if old else None
         _replace(path, merged, mode, old)
     except OSError as error:
         raise ConfigurationError(
-            f"The file cannot be written ({error.strerror or 'unknown reason'}): {path}",
-            hint="Check its permissions, or give another with --path.",
+            f"Cannot write the file ({error.strerror or 'unknown reason'}): {path}",
+            hint="Check its permissions, or specify another file with --path.",
         ) from None
-    return Written(changed=True, backup=backup)
+    return MergeResult(changed=True, backup=backup)
 
 
 def merged_text(old: bytes, client: Client, document: Mapping[str, Any], *, force: bool) -> bytes | None:
-    """The new content of a client's file, or None if it says all that already.
+    """Return the new content of a client's file, or None if the file is already up to date.
 
     Raises:
-        ConfigurationError: not mergeable surely, or another entry has this name and `force` is not given.
+        ConfigurationError: a merge might not be safe, or a different entry has this name and `force` is not set.
     """
     try:
         text = old.decode("utf-8-sig")
         parsed = _parse_json(text) if client.form == "json" else tomllib.loads(text)
     except (ValueError, RecursionError):
-        raise _by_hand(client, document, _problem(client)) from None
+        raise _edit_by_hand(client, document, _problem(client)) from None
     merged = _merged(parsed, client, document, force=force)
     if merged == parsed:
         return None
@@ -76,7 +76,7 @@ def merged_text(old: bytes, client: Client, document: Mapping[str, Any], *, forc
     else:
         new = _toml_with(text, client, document)
         if _toml_or_none(new) != merged:
-            raise _by_hand(client, document, "The file cannot be changed surely; it was left as it is.")
+            raise _edit_by_hand(client, document, "The file cannot be merged safely, so it was not changed.")
     newline = "\r\n" if "\r\n" in text else "\n"
     return new.replace("\r\n", "\n").replace("\n", newline).encode("utf-8", "backslashreplace")
 
@@ -86,14 +86,16 @@ def _merged(old: dict[str, Any], client: Client, document: Mapping[str, Any], *,
     for section, new in document.items():
         known = merged.get(section, type(new)())
         if not isinstance(known, type(new)):
-            raise _by_hand(client, document, f'"{section}" in the file is not what {client.title} documents.')
+            raise _edit_by_hand(
+                client, document, f'"{section}" in the file does not have the type that {client.title} documents.'
+            )
         if isinstance(known, list):
             merged[section] = _merged_list(cast("list[Any]", known), new, client, document, force=force)
             continue
         known = cast("dict[str, Any]", known)
         for name, entry in new.items():
             if known.get(name, entry) != entry and not force:
-                raise _another(f'a server "{name}"')
+                raise _conflict(f'a server "{name}"')
         merged[section] = known | new
     return merged
 
@@ -101,9 +103,11 @@ def _merged(old: dict[str, Any], client: Client, document: Mapping[str, Any], *,
 def _merged_list(
     old: list[Any], new: list[dict[str, Any]], client: Client, document: Mapping[str, Any], *, force: bool
 ) -> list[Any]:
-    """The inputs of VS Code, which are told apart by their ids."""
+    """Merge the inputs of VS Code, which are identified by their ids."""
     if not all(isinstance(known, dict) for known in old):
-        raise _by_hand(client, document, f'"inputs" in the file is not what {client.title} documents.')
+        raise _edit_by_hand(
+            client, document, f'"inputs" in the file does not have the type that {client.title} documents.'
+        )
     merged = list(old)
     for entry in new:
         places = [place for place, known in enumerate(old) if known.get("id") == entry["id"]]
@@ -111,17 +115,17 @@ def _merged_list(
             merged.append(entry)
         elif old[places[0]] != entry:
             if not force:
-                raise _another(f'an input "{entry["id"]}"')
+                raise _conflict(f'an input "{entry["id"]}"')
             merged[places[0]] = entry
     return merged
 
 
 def _parse_json(text: str) -> dict[str, Any]:
-    """Plain JSON that a writer gives back as it was; an empty file counts as an empty object."""
+    """Parse JSON that survives a round trip unchanged. An empty file counts as an empty object."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) < len(pairs):
-            raise ValueError("a name stands twice")
+            raise ValueError("duplicate name")
         return dict(pairs)
 
     def no_constant(name: str) -> None:
@@ -131,7 +135,7 @@ def _parse_json(text: str) -> dict[str, Any]:
         return {}
     parsed: Any = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     if not isinstance(parsed, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - for the caller it is one of several wrong contents
+        raise ValueError("not an object")  # noqa: TRY004 - to the caller, one of several kinds of invalid content
     return cast("dict[str, Any]", parsed)
 
 
@@ -143,7 +147,7 @@ def _toml_or_none(text: str) -> dict[str, Any] | None:
 
 
 def _toml_with(text: str, client: Client, document: Mapping[str, Any]) -> str:
-    """The file's text with the entries at its end, and without earlier ones of these names. Comments stay."""
+    """Append the entries to the file's text and drop earlier entries of the same names. Keeps comments."""
     kept: list[str] = []
     dropping = False
     ours = [re.compile(rf"\[{client.servers}\.\"?{re.escape(name)}\"?[\].]") for name in document[client.servers]]
@@ -164,18 +168,18 @@ def _indent_of(text: str) -> str:
 
 def _problem(client: Client) -> str:
     if client.form == "toml":
-        return "The file is not TOML; it was left as it is."
-    return "The file is not plain JSON (it has comments or trailing commas, or it is broken); it was left as it is."
+        return "The file is not valid TOML, so it was not changed."
+    return "The file is not plain JSON (comments, trailing commas or syntax errors), so it was not changed."
 
 
-def _by_hand(client: Client, document: Mapping[str, Any], problem: str) -> ConfigurationError:
-    return ConfigurationError(problem, hint=f"Add this to it by hand:\n{client.render(document)}")
+def _edit_by_hand(client: Client, document: Mapping[str, Any], problem: str) -> ConfigurationError:
+    return ConfigurationError(problem, hint=f"Add this to the file by hand:\n{client.render(document)}")
 
 
-def _another(what: str) -> ConfigurationError:
+def _conflict(what: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The file has {what} of another content; it was left as it is.",
-        hint="Replace it with --force, or choose another name with --name.",
+        f"The file already has {what} with different settings, so it was not changed.",
+        hint="Replace the entry with --force, or choose another name with --name.",
     )
 
 
@@ -188,7 +192,7 @@ def _back_up(path: Path, content: bytes, mode: int) -> Path:
         ):
             to.write(content)
             return backup
-    raise ConfigurationError(f"There are too many backups beside {path}.", hint="Delete some.")
+    raise ConfigurationError(f"There are too many backups next to {path}.", hint="Delete some of them.")
 
 
 def _replace(path: Path, content: bytes, mode: int, expected: bytes) -> None:
@@ -209,5 +213,5 @@ def _replace(path: Path, content: bytes, mode: int, expected: bytes) -> None:
 def _require_unchanged(path: Path, expected: bytes) -> None:
     if (path.read_bytes() if path.exists() else b"") != expected:
         raise ConfigurationError(
-            "The client changed the file meanwhile.", hint="Close the client, then run this again."
+            "The client changed the file in the meantime.", hint="Close the client, then run this command again."
         )

@@ -1,10 +1,11 @@
-"""`cams-mcp demo`: the real server over stdio, the real MCP client, all tools, on the sandbox."""
+"""`cams-mcp demo`: a real MCP client calls every tool of the server over stdio, against the sandbox."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import anyio
 import click
@@ -12,17 +13,19 @@ import mcp_types as types
 from mcp import Client, StdioServerParameters
 
 from cams_mcp.cli.options import Failure
-from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE, WHATSAPP_NUMBER, WHATSAPP_SPACE
+from cams_mcp.operation import AnyOperation, Effect
+from cams_mcp.operations import OPERATIONS
 
-PAGE = {"cust_space_id": MESSENGER_SPACE, "page_id": MESSENGER_PAGE}
-PEOPLE = [{"email": f"customer{number:03}@example.com"} for number in range(150)]
+ROWS_SHOWN = 2
+ELEMENTS_SHOWN = 3
+ITEMS_SHOWN = 3
 
 
 @click.command("demo")
 def command() -> None:
-    """Start the server on its sandbox, connect an MCP client to it, call every tool, refuse and confirm a write.
+    """Start the server on its sandbox, connect an MCP client, call every tool, decline a write, then confirm it.
 
-    Needs no account and no network. Exit status 0 means that everything worked.
+    Needs no account and no network. Exits with status 0 if everything worked.
     """
     anyio.run(_demo)
 
@@ -55,7 +58,7 @@ async def _demo() -> None:
             failure = error
     if failure is not None:
         raise failure
-    click.secho("All as it should be.", fg="green")
+    click.secho("All checks passed.", fg="green")
 
 
 async def _show_all(client: Client, person: _Person) -> None:
@@ -64,60 +67,68 @@ async def _show_all(client: Client, person: _Person) -> None:
     for tool in tools:
         click.echo(f"  {tool.name:26} {tool.title}")
 
-    instances = await _call(client, "list_instance", {"channel_type": "messenger", "page_size": 2})
-    _show(instances, "instance_name", "cust_space_id")
-    campaigns = await _call(client, "list_message_campaign", PAGE | {"status": "AVAILABLE", "page": {"size": 2}})
-    _show(campaigns, "campaign_name", "budget", "budget_type")
-    number = {"cust_space_id": WHATSAPP_SPACE, "business_number": WHATSAPP_NUMBER}
-    groups = await _call(client, "list_chat_group", number | {"page": {"size": 2}})
-    _show(groups, "subject", "total_participant_count")
-    audiences = await _call(client, "list_custom_audience", PAGE | {"page": {"size": 2}})
-    _show(audiences, "custom_audience_name", "token_total")
+    for operation in OPERATIONS:
+        if operation.effect is None:
+            _show(await _call(client, operation.name, operation.example))
+        else:
+            await _show_write(client, person, operation, operation.effect)
 
-    audience = audiences["data"][0]["custom_audience_id"]
-    write = PAGE | {"ad_account_id": AD_ACCOUNT, "custom_audience_id": audience, "users": PEOPLE}
-    before = await _size(client, audience)
-    refused = await _write(client, write)
-    declined = await _size(client, audience)
+
+async def _show_write(client: Client, person: _Person, operation: AnyOperation, effect: Effect) -> None:
+    """Refuse a write, then confirm it, and see what CAMS reports before and after."""
+    evidence, target_id = effect.evidence, operation.example[effect.target_argument]
+
+    async def look() -> Any:
+        found = await client.call_tool(evidence.operation.name, evidence.arguments(operation.example))
+        return evidence.find(found.structured_content["data"], effect.target_argument, target_id)
+
+    before = await look()
+    person.says_yes = False
+    refused = await _write(client, operation)
+    declined = await look()
     person.says_yes = True
-    sent = await _write(client, write)
-    after = await _size(client, audience)
+    sent = await _write(client, operation)
+    after = await look()
 
-    click.secho("\nThe audience's size, as CAMS tells it:", bold=True)
+    click.secho(f"\n{evidence.element} of the {effect.target} reported by CAMS:", bold=True)
     click.echo(f"  before {before}, after the declined write {declined}, after the confirmed write {after}")
-    if not (refused.is_error and declined == before and not sent.is_error and after == before + len(PEOPLE)):
-        raise Failure("The demo did not go as it should. Please report it.")
+    if not refused.is_error or declined != before or sent.is_error or after == before:
+        raise Failure("The demo failed: the sandbox did not do what was confirmed. Please report it.")
 
 
-def _announce(tool: str, arguments: dict[str, Any]) -> None:
-    click.secho(f"\n{tool} {json.dumps(arguments, ensure_ascii=False)}", bold=True)
+def _announce(tool: str, arguments: Mapping[str, Any]) -> None:
+    click.secho(f"\n{tool} {json.dumps({name: _short(value) for name, value in arguments.items()})}", bold=True)
 
 
-async def _call(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _short(value: object) -> object:
+    number = len(cast("list[object]", value)) if isinstance(value, list) else 0
+    return f"({number} items)" if number > ITEMS_SHOWN else cast("object", value)
+
+
+async def _call(client: Client, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     _announce(tool, arguments)
-    result = await client.call_tool(tool, arguments)
+    result = await client.call_tool(tool, dict(arguments))
     if result.is_error:
         raise Failure(_text(result))
     return result.structured_content
 
 
-async def _write(client: Client, arguments: dict[str, Any]) -> types.CallToolResult:
-    _announce("add_custom_audience_user", arguments | {"users": f"({len(PEOPLE)} people)"})
-    result = await client.call_tool("add_custom_audience_user", arguments)
+async def _write(client: Client, operation: AnyOperation) -> types.CallToolResult:
+    _announce(operation.name, operation.example)
+    result = await client.call_tool(operation.name, dict(operation.example))
     click.echo(f"  {_text(result)}")
     return result
 
 
-def _show(result: dict[str, Any], *elements: str) -> None:
-    for row in result["data"]:
-        click.echo("  " + ", ".join(f"{element} {row[element]}" for element in elements))
-    click.echo(f"  {len(result['data'])} of {result['total']} rows; next_index {result.get('next_index')}")
-
-
-async def _size(client: Client, audience: str) -> int:
-    result = await client.call_tool("list_custom_audience", PAGE | {"custom_audience_id": audience})
-    size: int = result.structured_content["data"][0]["token_total"]
-    return size
+def _show(result: dict[str, Any]) -> None:
+    """The first rows of a list, with their first elements."""
+    rows = result.get("data", [])
+    for row in rows[:ROWS_SHOWN]:
+        elements = [f"{name} {value}" for name, value in row.items() if value != ""]
+        click.echo(f"  {', '.join(elements[:ELEMENTS_SHOWN])}")
+    total = f" of {result['total']}" if "total" in result else ""
+    more = f"; next_index {result['next_index']}" if "next_index" in result else ""
+    click.echo(f"  {len(rows)}{total} rows{more}")
 
 
 def _text(result: types.CallToolResult) -> str:

@@ -13,21 +13,21 @@ import anyio
 import click
 
 from cams_mcp.cli.checks import Check, check_clients, check_packages, check_python, check_state, check_uploads
-from cams_mcp.cli.options import with_settings
+from cams_mcp.cli.options import GroupedCommand, with_settings
 from cams_mcp.cli.remote_checks import PROXY_HINT, check_clock, check_credentials, check_endpoint, check_read
 from cams_mcp.settings import Settings
 
 SECONDS = 8.0
-"""No check takes longer."""
+"""Time limit for each check."""
 COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
-@click.command("doctor")
-@with_settings(click.option("--json", "as_json", is_flag=True, help="One JSON list."))
+@click.command("doctor", cls=GroupedCommand)
+@with_settings(click.option("--json", "as_json", is_flag=True, help="Print the results as a JSON list."))
 def command(settings: Settings, as_json: bool) -> None:
-    """Check versions, credentials, endpoint, clock, permission, state directory and clients, and say what to do.
+    """Check versions, credentials, endpoint, clock, permissions, state directory and clients, and suggest fixes.
 
-    Takes the options that the server is started with. The exit status is 1 if a check failed.
+    Pass the same options as to the server. The exit status is 1 if a check fails.
     """
     checks = anyio.run(examine, settings, sys.platform, os.environ)
     if as_json:
@@ -40,30 +40,30 @@ def command(settings: Settings, as_json: bool) -> None:
 
 
 async def examine(settings: Settings, platform: str, environment: Mapping[str, str]) -> list[Check]:
-    """All checks, in the order in which they matter. What cannot be checked is a warning that says why."""
+    """Run all checks, most important first. A check that cannot run is reported as a warning with the reason."""
     settings = replace(settings, retries=0, timeout=min(settings.timeout, SECONDS))
-    key = await _in_time("credentials", lambda: check_credentials(settings))
+    key = await _with_timeout("credentials", lambda: check_credentials(settings))
     answered: list[dt.datetime | None] = []
-    endpoint = await _in_time("endpoint", lambda: check_endpoint(settings, answered))
+    endpoint = await _with_timeout("endpoint", lambda: check_endpoint(settings, answered))
     clock = check_clock(settings, answered[0] if answered else None, dt.datetime.now(dt.UTC))
     missing = [earlier.check for earlier in (key, endpoint) if earlier.status == "failure"]
     if missing:
-        read = Check("read", "warning", f"Not checked: {' and '.join(missing)} failed.", "See above.")
+        read = Check("read", "warning", f"Not checked: {' and '.join(missing)} failed.", "Fix that first.")
     else:
-        read = await _in_time("read", lambda: check_read(settings))
+        read = await _with_timeout("read", lambda: check_read(settings))
     here = [check_python(sys.version_info[:3]), check_packages()]
     local = [check_state(settings), *check_uploads(settings), *check_clients(platform, environment)]
     return [*here, key, endpoint, clock, read, *local]
 
 
-async def _in_time(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
+async def _with_timeout(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
     with anyio.move_on_after(SECONDS):
         return await check()
     return Check(name, "failure", f"No answer within {SECONDS:g} s.", PROXY_HINT)
 
 
 def show(check: Check) -> None:
-    """One check as a line, and what to do as another."""
+    """Print a check on one line, and its suggested action on the next."""
     click.echo(f"{click.style(f'{check.status:7}', fg=COLOURS[check.status])}  {check.check:14}  {check.detail}")
     if check.action:
         click.echo(f"{'':7}  {'':14}  -> {check.action}")

@@ -1,252 +1,119 @@
-"""The options that several commands share, and the settings they make up.
+"""The options of `cams_mcp.settings` on the command line, and the settings they make up.
 
-Every option is also an environment variable: `--users-in` is CAMS_MCP_USERS_IN. The flag goes first.
+Every option is also an environment variable; the flag takes precedence.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cams_mcp.app import check
 from cams_mcp.errors import CamsMcpError
 from cams_mcp.logs import set_up_logging
-from cams_mcp.settings import Settings
+from cams_mcp.settings import GROUPS, OPTIONS, Option, Program, Settings, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def option(name: str, *more: str, **keywords: Any) -> Decorator:
-    """An option with its environment variable. `name` may be of the form `--yes/--no-yes`."""
-    variable = name.split("/", maxsplit=1)[0].removeprefix("--").replace("-", "_").upper()
-    common: dict[str, Any] = {"envvar": f"CAMS_MCP_{variable}", "show_envvar": True, "show_default": True}
-    return click.option(name, *more, **(common | keywords))
+class GroupedOption(click.Option):
+    """An option that `--help` shows under the title of its group."""
+
+    def __init__(self, *declarations: Any, title: str, **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self.title = title
 
 
-CONNECTION: tuple[Decorator, ...] = (
-    option("--region", default="ap-southeast-1", help="Region of CAMS; its endpoint is cams.REGION.aliyuncs.com."),
-    option("--endpoint", help="Host or URL to use instead of the region's endpoint; plain http for loopback only."),
-    option("--access-key-id", help="Access key id; without it the official credential chain is asked."),
-    option("--access-key-secret", help="Its secret. Prefer the environment variable: arguments are visible to others."),
-    option("--security-token", help="Its token, if the access key is temporary."),
-    option(
-        "--users-in",
-        type=click.Choice(["body", "query"]),
-        default="body",
-        help="Where people's addresses travel; query is for gateways that refuse a body.",
-    ),
-    option(
-        "--timeout",
-        type=click.FloatRange(min=0.1, max=600),
-        default=30.0,
-        help="Seconds that one attempt at a call to CAMS may take, from the access key to the last byte of the answer.",
-    ),
-    option("--retries", type=click.IntRange(0, 10), default=2, help="Further attempts where that is safe."),
-    option(
-        "--cams-at-once",
-        type=click.IntRange(1, 1000),
-        default=16,
-        help="Most requests to CAMS under way at a time, of all callers together.",
-    ),
-    option(
-        "--cams-per-second",
-        type=click.FloatRange(min=0, max=10_000, min_open=True),
-        help="Most requests to CAMS a second, of all callers together; keep it below the quota of the account.",
-    ),
-    option(
-        "--sandbox/--no-sandbox",
-        default=False,
-        help="Use the embedded sandbox instead of CAMS: no account, no network.",
-    ),
-    option(
-        "--fault", "faults", multiple=True, metavar="NAME[:RATE[:VALUE]]", help="Make the sandbox fail; repeatable."
-    ),
-)
+class GroupedCommand(click.Command):
+    """A command whose `--help` has a section for each group of options."""
 
-READ_ONLY = option("--read-only/--no-read-only", default=False, help="Leave out the tools that write.")
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            title = parameter.title if isinstance(parameter, GroupedOption) else "Options"
+            if record := parameter.get_help_record(ctx):
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
-STATE_DIR = option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where approvals, the ledger of writes and the audit trail live; default is the platform's state directory.",
-)
 
-STORE = option(
-    "--store",
-    "store_url",
-    metavar="URL",
-    default="sqlite",
-    help="Where they live instead, for several hosts: redis://HOST:PORT/NUMBER, or rediss:// for TLS; sqlite is the "
-    "file in the state directory. Prefer the environment variable for a URL with a password.",
-)
+def option(name: str, **changes: Any) -> Decorator:
+    """The option of a settings field; `changes` are to what it declares."""
+    declared = replace(OPTIONS[name], **changes)
+    flag = declared.flag
+    if declared.type is bool:
+        flag = f"{flag}/{flag.replace('--', '--no-', 1)}"
 
-GUARD: tuple[Decorator, ...] = (
-    option(
-        "--confirm",
-        type=click.Choice(["auto", "token", "off"]),
-        default="auto",
-        help="How writes are confirmed: auto asks through the client or else takes two steps; token always takes two "
-        "steps; off sends without confirmation.",
-    ),
-    option("--ask-timeout", type=click.FloatRange(min=1, max=3600), default=120.0, help="Seconds a question may wait."),
-    option(
-        "--hold-hours",
-        type=click.FloatRange(min=0, max=8760),
-        default=24.0,
-        help="For so long the same list to the same audience counts as a repetition; 0 never.",
-    ),
-    option("--max-users-per-call", type=click.IntRange(min=1), help="Refuse calls with more users."),
-    option("--max-users-per-day", type=click.IntRange(min=1), help="Refuse more users to one audience in 24 hours."),
-    option("--allow-audience", multiple=True, metavar="ID", help="Write to these audiences only; repeatable."),
-    STATE_DIR,
-    STORE,
-    READ_ONLY,
-)
+    return click.option(
+        flag,
+        declared.name,
+        cls=GroupedOption,
+        title=GROUPS[declared.group],
+        type=_type_of(declared),
+        default=declared.default,
+        multiple=declared.repeatable,
+        metavar=declared.metavar,
+        help=declared.description,
+        envvar=declared.variable,
+        show_envvar=True,
+        show_default=True,
+    )
 
-UPLOAD: tuple[Decorator, ...] = (
-    option(
-        "--upload-dir",
-        "upload_dirs",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        multiple=True,
-        help="Add tools that check and upload files of this folder; repeatable. Not with --read-only.",
-    ),
-    option(
-        "--batch-bytes",
-        type=click.IntRange(min=1000, max=100_000_000),
-        default=1_000_000,
-        help="Most bytes of people in one call of an upload.",
-    ),
-)
-UPLOAD_DIR = UPLOAD[0]
 
-RESULT_TOKENS = option(
-    "--result-tokens",
-    type=click.IntRange(min=1000),
-    default=20_000,
-    help="Cut longer lists at a row, and say how to get the rest; in tokens of an assistant's context, about.",
-)
-
-HTTP: tuple[Decorator, ...] = (
-    option(
-        "--host", default="127.0.0.1", help="Address to listen on, for http; others than loopback need authentication."
-    ),
-    option(
-        "--port", type=click.IntRange(0, 65535), default=8000, help="Port to listen on, for http; 0 takes a free one."
-    ),
-    option("--public-url", help="URL that clients connect to, for http behind a proxy: https://mcp.example.com/mcp."),
-    option(
-        "--auth-token-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Static bearer tokens, for http; one a line: NAME TOKEN SCOPE [SCOPE], of cams:read and cams:write.",
-    ),
-    option("--auth-issuer", help="OAuth authorization server whose access tokens (JWT) are taken, for http."),
-    option("--auth-audience", help="What the audience of these tokens must be."),
-    option("--auth-jwks-url", help="Where the public keys for these tokens are."),
-    option(
-        "--allowed-host",
-        "allowed_hosts",
-        multiple=True,
-        metavar="HOST[:PORT]",
-        help="Answer requests to this host, for http, besides loopback, --host and --public-url; repeatable.",
-    ),
-    option(
-        "--allowed-origin",
-        "allowed_origins",
-        multiple=True,
-        metavar="ORIGIN",
-        help="Let pages of this origin call, for http, like https://app.example.com; repeatable.",
-    ),
-    option(
-        "--max-body",
-        type=click.IntRange(min=1024, max=1024**3),
-        default=4 * 1024 * 1024,
-        help="Most bytes of a request, for http.",
-    ),
-    option("--max-sessions", type=click.IntRange(1, 1_000_000), default=10_000, help="Most open sessions, for http."),
-    option(
-        "--session-idle",
-        type=click.FloatRange(min=1, max=86_400),
-        default=1800.0,
-        help="Seconds after which an idle session is closed, for http.",
-    ),
-    option(
-        "--workers",
-        type=click.IntRange(1, 64),
-        default=1,
-        help="Processes that share the port, for http; their record must be one that they can share.",
-    ),
-    option(
-        "--legacy-sessions",
-        type=click.Choice(["auto", "on", "off"]),
-        default="auto",
-        help="Whether clients up to 2025-11-25 get sessions, which live in one process, for http; auto is on with one "
-        "worker and the sqlite store. Without a session, writes take two steps.",
-    ),
-    option(
-        "--grace",
-        type=click.FloatRange(min=0, max=3600),
-        default=20.0,
-        help="Seconds that running calls have to end once the server is told to stop, for http.",
-    ),
-    option(
-        "--calls-at-once",
-        type=click.IntRange(1, 10_000),
-        default=16,
-        help="Most calls of one authenticated caller under way at a time, for http.",
-    ),
-    option(
-        "--calls-per-minute",
-        type=click.IntRange(1, 1_000_000),
-        default=300,
-        help="Most calls of one authenticated caller in a minute, for http.",
-    ),
-)
-
-LOG_FORMAT = option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of what goes to standard error."
-)
-
-LOGGING: tuple[Decorator, ...] = (
-    option(
-        "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
-        default="warning",
-        help="What goes to standard error.",
-    ),
-)
+def _type_of(option: Option) -> click.ParamType[Any, Any] | None:
+    is_open = option.more_than is not None
+    bounds: dict[str, Any] = {
+        "min": option.more_than if is_open else option.least,
+        "max": option.most,
+        "min_open": is_open,
+    }
+    if option.choices:
+        return click.Choice(option.choices)
+    if option.path:
+        is_file, exists = option.path == "file", option.path == "existing folder"
+        return click.Path(path_type=Path, file_okay=is_file, dir_okay=not is_file, exists=exists)
+    if option.value_type is int:
+        return click.IntRange(**bounds)
+    if option.value_type is float:
+        return click.FloatRange(**bounds)
+    return None
 
 
 class Failure(click.ClickException):
     """An error of ours, shown without a traceback."""
 
 
-def with_options(*options: Decorator) -> Decorator:
-    """Add options to a command, in this order."""
+def with_options(*options: str | Decorator) -> Decorator:
+    """Add options to a command, in this order: settings fields by name, and options of click."""
+    decorators = [option(each) if isinstance(each, str) else each for each in options]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        return functools.reduce(lambda function, add: add(function), reversed(options), command)
+        return functools.reduce(lambda function, add: add(function), reversed(decorators), command)
 
     return decorate
 
 
-def with_settings(*more: Decorator) -> Decorator:
-    """Add the connection, guard and logging options, and hand them to the command as `settings`."""
-    names = {field.name for field in fields(Settings)}
+def with_settings(*more: str | Decorator) -> Decorator:
+    """Add the options of `Settings` and the log level, and hand the settings to the command as `settings`."""
+    names = options_of(Settings).keys()
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def run(**given: Any) -> Any:
-            set_up_logging(given.pop("log_level"), given.get("log_format", "text"))
-            chosen = {name: given.pop(name) for name in names & given.keys()}
+            set_up_logging(given.pop("log_level"), given.get("log_format", Program.log_format))
+            chosen = {name: given.pop(name) for name in names}
             with errors_shown():
-                return command(settings=Settings(**chosen), **given)
+                settings = Settings(**chosen)
+                check(settings)
+                return command(settings=settings, **given)
 
-        return with_options(*CONNECTION, *GUARD, *UPLOAD, RESULT_TOKENS, *more, *LOGGING)(run)
+        return with_options(*names, *more, "log_level")(run)
 
     return decorate
 

@@ -7,18 +7,12 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, with_options
+from cams_mcp.cli.options import with_options
 from cams_mcp.operations import OPERATIONS
-from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
-
-INSTANCES = "acs:cams:*:*:instance/*"
-
-RESOURCES = {"cams:ListInstance": INSTANCES}
-"""Actions whose documents name a resource. Those of the others say "All Resource"; ListPageAdAccount has none."""
 
 
 @click.command("ram-policy")
-@with_options(READ_ONLY)
+@with_options("read_only")
 def command(read_only: bool) -> None:
     """Print the RAM policy with the least that the tools need, as JSON.
 
@@ -28,15 +22,12 @@ def command(read_only: bool) -> None:
 
 
 def ram_policy(*, read_only: bool) -> dict[str, Any]:
-    """The policy for the tools; those that write also need what the guard's question looks up."""
-    actions = [operation.ram_action for operation in OPERATIONS if not (read_only and operation.writes)]
-    if not read_only:
-        actions.append(LIST_PAGE_AD_ACCOUNT.ram_action)
-    # An operation that the question looks up can be a tool as well.
-    actions = list(dict.fromkeys(actions))
+    """The policy for the tools, and for what the questions of writes look up."""
+    offered = [operation for operation in OPERATIONS if not (read_only and operation.writes)]
+    looked_up = [needed for operation in offered if operation.effect for needed in operation.effect.look_ups]
     by_resource: dict[str, list[str]] = {}
-    for action in actions:
-        by_resource.setdefault(RESOURCES.get(action, "*"), []).append(action)
+    for operation in dict.fromkeys([*offered, *looked_up]):
+        by_resource.setdefault(operation.resource, []).append(operation.ram_action)
     return {
         "Version": "1",
         "Statement": [

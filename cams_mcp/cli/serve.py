@@ -6,31 +6,29 @@ import gc
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import click
 
-from cams_mcp.api.endpoint import is_loopback
-from cams_mcp.cli.options import HTTP, LOG_FORMAT, option, with_settings
+from cams_mcp.app import LazyToolbox, open_toolbox
+from cams_mcp.cli.options import GroupedCommand, with_settings
 from cams_mcp.errors import ConfigurationError
+from cams_mcp.hosts import is_loopback
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server
-from cams_mcp.settings import LazyToolbox, Settings
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.settings import HttpSettings, Settings, options_of
+from cams_mcp.tools.definitions import load_catalog
 
 
-@click.command("serve")
-@with_settings(
-    option("--transport", type=click.Choice(["stdio", "http"]), default="stdio", help="How clients connect."),
-    *HTTP,
-    LOG_FORMAT,
-)
+@click.command("serve", cls=GroupedCommand)
+@with_settings("transport", *options_of(HttpSettings), "log_format")
 def command(settings: Settings, transport: str, log_format: LogFormat, **http: Any) -> None:
     """Serve MCP over stdio, or over Streamable HTTP at /mcp. Logs go to standard error."""
     if settings.confirm == "off" and not settings.read_only:
         warning = (
-            "WARNING: --confirm off: people's addresses go to Meta without anybody's confirmation. This cannot be "
+            "WARNING: With --confirm off, people's addresses go to Meta without anyone's approval. This cannot be "
             "undone. Use it in unattended pipelines only."
         )
         if log_format == "text":
@@ -46,13 +44,13 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
         with _exporting():
             anyio.run(_serve_stdio, settings)
         return
-    from cams_mcp.http import HttpSettings, run_http, run_http_workers  # noqa: PLC0415 - only one transport is needed
+    from cams_mcp.http import run_http, run_http_workers
 
     of_http = HttpSettings(**http)
     if settings.upload_dirs and not is_loopback(of_http.host):
         raise ConfigurationError(
-            "--upload-dir works over stdio and on loopback only: other machines do not choose files of this one.",
-            hint="Leave --upload-dir out, or use --host 127.0.0.1.",
+            "--upload-dir works over stdio and on loopback only: other machines must not choose files of this one.",
+            hint="Remove --upload-dir, or use --host 127.0.0.1.",
         )
     if of_http.workers > 1:
         raise SystemExit(run_http_workers(settings, of_http, log_format, around=_exporting))
@@ -62,11 +60,11 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
 
 @contextmanager
 def _exporting() -> Generator[None]:
-    """Export traces, if the environment asks for it: the last ones at the end. This starts threads."""
+    """Export traces if the environment asks for it, the last ones before returning. This starts threads."""
     if not any(name.startswith("OTEL_") for name in os.environ):
         yield
         return
-    from cams_mcp.api.tracing import flush, start_exporting  # noqa: PLC0415 - only where traces are asked for
+    from cams_mcp.api.tracing import flush, start_exporting
 
     start_exporting()
     try:
@@ -76,8 +74,8 @@ def _exporting() -> Generator[None]:
 
 
 async def _serve_stdio(settings: Settings) -> None:
-    from cams_mcp.server.stdio import serve_stdio  # noqa: PLC0415 - only one transport is needed
+    from cams_mcp.server.stdio import serve_stdio
 
-    async with LazyToolbox(settings.open) as toolbox:
-        definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-        await serve_stdio(create_server(definitions, toolbox))
+    async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
+        catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+        await serve_stdio(create_server(catalog, toolbox))

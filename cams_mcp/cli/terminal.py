@@ -1,4 +1,4 @@
-"""Asking the person at the terminal."""
+"""Prompt for confirmation on the terminal."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import anyio
 import click
 
 from cams_mcp import __version__
-from cams_mcp.confirmation import Caller, Reply
+from cams_mcp.confirmation import Caller, Question, Reply
 
 NOT_CONFIRMED = 3
-"""Exit status: nothing was sent yet."""
+"""Exit status when a write was not confirmed or the guard blocked it. Nothing was sent."""
 
 CALLED_OFF = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, following shell convention."""
 
 PROMPT = "Send it? [y/N]: "
 ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
-LOOK_SECONDS = 0.05
-"""Between two looks for typed characters. Nothing blocks on the terminal, so a time-out or a signal ends the wait."""
+POLL_SECONDS = 0.05
+"""Polling interval for input. Nothing blocks on the terminal, so timeouts and signals can interrupt the prompt."""
 
 CLOSED = "\x04"
-"""Stands for the end of what can be typed: Ctrl-D, or the terminal was closed."""
+"""Represents end of input: Ctrl-D, or a closed terminal."""
 
 
 def terminal_caller(
@@ -38,32 +38,32 @@ def terminal_caller(
     *,
     asks: bool = True,
 ) -> Caller:
-    """The caller behind a command. It can be asked if standard input is a terminal and `asks`.
+    """Return the caller for a command. It can prompt if `asks` is set and standard input and error are terminals.
 
     Args:
-        client: for the audit trail.
-        before, after: called before the question and after its answer, to clear the screen for it.
+        client: client name for the audit trail.
+        before, after: called before the prompt and after its answer, for example to pause a progress bar.
     """
 
-    async def ask(text: str) -> Reply:
+    async def ask(question: Question) -> Reply:
         before()
-        click.echo(text, err=True)
+        click.echo(question.text, err=True)
         yes = await _ask_yes_or_no()
         if yes is None:
             return Reply("cancel")
         after()
         return Reply("accept", {"confirm": True}) if yes else Reply("decline")
 
-    # A question that goes into a file is not seen.
+    # With standard error redirected, nobody would see the prompt.
     interactive = asks and sys.stdin.isatty() and sys.stderr.isatty()
     return Caller(client=f"{client} {__version__}", ask=ask if interactive else None, ask_channel="terminal")
 
 
 async def _ask_yes_or_no() -> bool | None:
-    """The answer; None if the person or the system ended the question without one."""
-    with _signals_noticed() as stopped:
+    """Prompt until the answer is valid. Returns None if the user or the system ends the prompt without an answer."""
+    with _termination_signals() as stopped:
         while True:
-            # What was typed before the question is no answer to it.
+            # Input typed before the prompt does not count as an answer.
             _discard_typed()
             click.echo(PROMPT, nl=False, err=True)
             line = ""
@@ -82,35 +82,35 @@ async def _ask_yes_or_no() -> bool | None:
 
 
 async def _read_line(stopped: threading.Event) -> str:
-    """A line with its end; without, if typing ended before one."""
+    """Read a line, including its newline. Returns an empty string if input ends first."""
     line = ""
     while not stopped.is_set():
-        for char in _typed():
+        for char in _read_typed():
             if char == CLOSED:
                 return ""
             line = line[:-1] if char == "\b" else line + char
             if char == "\n":
                 return line
-        await anyio.sleep(LOOK_SECONDS)
+        await anyio.sleep(POLL_SECONDS)
     return ""
 
 
 @contextlib.contextmanager
-def _signals_noticed() -> Generator[threading.Event]:
-    """An event that is set when the system asks the process to end, so that the end of the question is recorded."""
+def _termination_signals() -> Generator[threading.Event]:
+    """Yield an event that is set on SIGHUP or SIGTERM, so that an interrupted prompt is still recorded."""
     stopped = threading.Event()
     known = [getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         known = []
 
-    def notice(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         stopped.set()
 
-    # A signal that is ignored, as under nohup, stays ignored.
+    # Keep ignored signals ignored, as under nohup.
     usual = {each: signal.getsignal(each) for each in known if signal.getsignal(each) != signal.SIG_IGN}
     try:
         for each in usual:
-            signal.signal(each, notice)
+            signal.signal(each, on_signal)
         yield stopped
     finally:
         for each, handler in usual.items():
@@ -124,8 +124,8 @@ if sys.platform == "win32":
         while msvcrt.kbhit():
             msvcrt.getwch()
 
-    def _typed() -> str:
-        """What was typed since the last look."""
+    def _read_typed() -> str:
+        """Return the characters typed since the last poll."""
         typed = ""
         while msvcrt.kbhit():
             char = msvcrt.getwche()
@@ -144,8 +144,8 @@ else:
         with contextlib.suppress(termios.error, OSError):
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
-    def _typed() -> str:
-        """What was typed since the last look, whole lines in the terminal's usual mode."""
+    def _read_typed() -> str:
+        """Return the input typed since the last poll. In the terminal's default mode these are whole lines."""
         descriptor = sys.stdin.fileno()
         try:
             if not select.select([descriptor], [], [], 0)[0]:

@@ -8,19 +8,19 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import READ_ONLY, UPLOAD_DIR, with_options
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.cli.options import with_options
+from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("tools")
 @with_options(
-    READ_ONLY,
-    UPLOAD_DIR,
-    click.option("--json", "as_json", is_flag=True, help="The definitions as MCP sends them."),
+    "read_only",
+    "upload_dirs",
+    click.option("--json", "as_json", is_flag=True, help="Print the definitions as MCP sends them."),
 )
 def command(read_only: bool, upload_dirs: tuple[Path, ...], as_json: bool) -> None:
     """List the tools and their arguments."""
-    tools = list_tools(read_only=read_only, uploads=bool(upload_dirs))
+    tools = load_catalog(read_only=read_only, uploads=bool(upload_dirs))
     if as_json:
         dumped = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
         click.echo(json.dumps(dumped, indent=2, ensure_ascii=False))
@@ -34,7 +34,7 @@ def command(read_only: bool, upload_dirs: tuple[Path, ...], as_json: bool) -> No
         for name, form, description in rows:
             click.echo(f"    {name:{widths[0]}}  {form:{widths[1]}}  {description}".rstrip())
         click.echo()
-    if more := [tool.name for tool in list_tools(read_only=read_only, uploads=True) if tool not in tools]:
+    if more := [tool.name for tool in load_catalog(read_only=read_only, uploads=True) if tools.find(tool.name) is None]:
         click.echo(f"Add --upload-dir FOLDER for the file tools: {', '.join(more)}.")
 
 

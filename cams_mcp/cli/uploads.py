@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cams_mcp.cli.options import STATE_DIR, STORE, errors_shown, option, with_options
+from cams_mcp.app import store_of
+from cams_mcp.cli.options import errors_shown, with_options
 from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 from cams_mcp.store import Job
@@ -20,14 +22,14 @@ WIDTHS = (0, 0, 7, 0, 0, 0, 0)
 
 @click.command("uploads")
 @with_options(
-    STATE_DIR, STORE, option("--json", "as_json", is_flag=True, default=False, help="One JSON object a line.")
+    "state_dir",
+    "store",
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
-def command(state_dir: Path | None, store_url: str, as_json: bool) -> None:
-    """List the uploads: what was sent of each, and how to go on with those that stopped."""
-    with errors_shown():
-        store = Settings(state_dir=state_dir, store_url=store_url).store()
-        jobs = store.journal.jobs()
-        store.close()
+def command(state_dir: Path | None, store: str, as_json: bool) -> None:
+    """List uploads: how much of each was sent, and how to resume incomplete ones."""
+    with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:
+        jobs = opened.journal.jobs()
     for job in jobs:
         click.echo(json.dumps(_facts(job)) if as_json else _line(job))
     if not jobs and not as_json:
@@ -62,5 +64,5 @@ def _line(job: Job) -> str:
         job.path,
     ]
     parts += [job.reason] if job.reason else []
-    # Others chose some of it: it must not break the line or hide in it.
+    # Some of this text comes from third parties: it must not break the line or hide text in it.
     return "  ".join(f"{printable(part, LONGEST_PART):{width}}" for part, width in zip(parts, WIDTHS, strict=False))

@@ -14,24 +14,25 @@ unrecorded, or twice on one approval.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 import anyio
 
 from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply, why_not
-from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
+from cams_mcp.errors import NotConfirmed
+from cams_mcp.guard.delivery import Send, deliver
+from cams_mcp.guard.limits import limit_problem
 from cams_mcp.guard.policy import Policy, Service
-from cams_mcp.models import AnyOperation, Outcome, Response, Writable
-from cams_mcp.store import BaseStore, Standing, Write, doubtful
-from cams_mcp.threads import in_thread, patiently
+from cams_mcp.models import Response, Result
+from cams_mcp.operation import AnyOperation, Writable, render
+from cams_mcp.store import BaseStore, Standing, Write
+from cams_mcp.threads import in_thread
 
 APPROVAL_SECONDS = 600.0
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Send = Callable[[str, int, Channel], Awaitable[Response]]
-"""Sends a write, given its digest, its number in the ledger, and how it was approved."""
 
 
 class Guard:
@@ -58,7 +59,7 @@ class Guard:
         answered: Answered | None = None,
         send: Send | None = None,
         standing: Standing | None = None,
-    ) -> Response | Question | Preview:
+    ) -> Result | Question | Preview:
         """Send the write if it is confirmed; else return what to ask. Sends at most once.
 
         Args:
@@ -80,7 +81,7 @@ class Guard:
             replaces, answered = answered.state, None
         channel = self._channel(caller, token, answered)
 
-        async def one_call(binding: str, number: int, channel: Channel) -> Response:
+        async def one_call(binding: str, number: int, channel: Channel) -> Result:
             response: Response = await self._service.call(operation, request)
             return response
 
@@ -95,7 +96,7 @@ class Guard:
         elif channel != "off":
             number = await self._resume(write, standing)
             if number is not None:
-                return await self._run(write, "resumed", number, send)
+                return await deliver(self._store, write, "resumed", number, send)
             question = await self._question(request, write, channel, caller, standing, replaces)
             if caller.ask is None or isinstance(question, Preview):
                 return question
@@ -107,8 +108,8 @@ class Guard:
         """Enter the rest of an upload under the approval that it has; None if it needs another one."""
         if standing is None or standing.doubtful:
             return None
-        day = self._policy.users_per_day
-        return await in_thread(lambda: self._store.resume(write, standing, users_per_day=day))
+        day = self._policy.per_day
+        return await in_thread(lambda: self._store.resume(write, standing, per_day=day))
 
     async def _question(
         self,
@@ -121,28 +122,33 @@ class Guard:
     ) -> Question | Preview:
         """What to put to the person, with the approval that a yes spends."""
         try:
-            lines = await request.described(self._service.call)
+            facts = await request.facts(self._service.call)
         except NotConfirmed as error:
-            await self._refuse(write, channel, error.message, error.hint)
+            await self._refuse(write, channel, error)
         # A question in mid-call is timed by `_ask`, and its approval must outlive it. Any other kind is timed here.
         seconds = APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)
         approval = await in_thread(lambda: self._store.issue(write, channel, seconds, replaces=replaces))
         # After `issue`: what was sent before it is named here, what is sent after it makes the approval void.
         earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))
         if earlier is not None:
-            lines.insert(1, f"Careful: {earlier}")
-        text = "\n".join(lines)
-        return Preview(text, approval) if channel == "token" else Question(text, approval)
+            facts = replace(facts, warnings=(earlier.sentence(write.effect), *facts.warnings))
+        if channel == "token":
+            return Preview(render(facts), approval)
+        return Question(render(facts), approval, write.effect.tick)
 
     async def _as_write(self, operation: AnyOperation, request: Writable, caller: Caller) -> Write:
         identity = await self._service.identity()
+        effect = operation.effect
+        assert effect is not None, f"{operation.action} does not write"
+        target = request.target()
+        target_id = target[effect.target_argument]
         part, whole = request.contents(), request.part_of()
 
         def build() -> Write:
             exactly = self._store.digest(caller.principal, identity, operation.action, request.parameters())
             part_digest, whole_digest = (
-                self._store.digest(operation.action, request.audience, people) if people else ""
-                for people in (part, whole)
+                self._store.digest(operation.action, target_id, contents) if contents else ""
+                for contents in (part, whole)
             )
             return Write(
                 operation=operation.action,
@@ -151,9 +157,9 @@ class Guard:
                 binding=exactly,
                 list_digest=whole_digest or part_digest,
                 part_digest=part_digest if whole_digest else "",
-                audience=request.audience,
-                target=request.target(),
+                target=target,
                 counts=request.counts(),
+                effect=effect,
             )
 
         return await in_thread(build)
@@ -172,33 +178,24 @@ class Guard:
 
     async def _check_limits(self, write: Write, channel: Channel, standing: Standing | None) -> None:
         """Reject what the operator does not allow, before anybody is asked."""
-        policy = self._policy
-        if policy.read_only:
-            await self._refuse(write, channel, "Nothing was sent: this server is read-only (--read-only).", None)
-        if policy.audiences and write.audience not in policy.audiences:
-            problem = "this server may not write to this audience; the operator allows some with --allow-audience."
-            await self._refuse(write, channel, f"Nothing was sent: {problem}", "No argument can lift this.")
-        if channel == "off" and standing is not None and standing.doubtful:
-            problem = doubtful(write.users)
-            await self._refuse(write, channel, problem.message, problem.hint)
-        if policy.users_per_call is not None and write.users > policy.users_per_call:
-            most = f"this server sends at most {policy.users_per_call:,} users in a call (--max-users-per-call)."
-            await self._refuse(write, channel, f"Nothing was sent: {most}", "No argument can lift this.")
+        problem = limit_problem(write, self._policy, channel, standing)
+        if problem is not None:
+            await self._refuse(write, channel, problem)
         try:
-            await in_thread(lambda: self._store.check_limit(write, policy.users_per_day, standing))
+            await in_thread(lambda: self._store.check_limit(write, self._policy.per_day, standing))
         except NotConfirmed as error:
-            await self._refuse(write, channel, error.message, error.hint)
+            await self._refuse(write, channel, error)
 
-    async def _refuse(self, write: Write, channel: Channel, message: str, hint: str | None) -> NoReturn:
-        await in_thread(lambda: self._store.record("blocked", write, channel, message))
-        raise NotConfirmed(message, hint=hint)
+    async def _refuse(self, write: Write, channel: Channel, problem: NotConfirmed) -> NoReturn:
+        await in_thread(lambda: self._store.record("blocked", write, channel, problem.message))
+        raise problem
 
     async def _ask(self, write: Write, channel: Channel, caller: Caller, question: Question) -> Reply:
         assert caller.ask is not None
         reply = Reply("ended")
         try:
             with anyio.move_on_after(self._policy.ask_seconds) as limit:
-                reply = await caller.ask(question.text)
+                reply = await caller.ask(question)
             return Reply("timeout") if limit.cancelled_caught else reply
         except BaseException:
             # The client disconnected or cancelled, so the approval can no longer be granted.
@@ -220,81 +217,25 @@ class Guard:
         """Raise NotConfirmed unless this is the write that was approved before it stopped."""
         write = await self._as_write(operation, request, caller)
         if write.binding != standing.binding:
-            problem = (
+            problem = NotConfirmed(
                 "Nothing more was sent: this is not the upload that was approved. The file or the arguments changed, "
-                "or the caller, the endpoint or the access key did."
+                "or the caller, the endpoint or the access key did.",
+                hint="Start a new upload.",
             )
-            await self._refuse(write, "resumed", problem, "Start a new upload.")
+            await self._refuse(write, "resumed", problem)
 
     async def _send(
         self, write: Write, channel: Channel, approval: str | None, send: Send, standing: Standing | None
-    ) -> Response:
+    ) -> Result:
         policy = self._policy
         number = await in_thread(
             lambda: self._store.begin(
                 write,
                 channel,
                 approval,
-                users_per_day=policy.users_per_day,
+                per_day=policy.per_day,
                 hold_seconds=policy.hold_seconds,
                 standing=standing,
             )
         )
-        return await self._run(write, channel, number, send)
-
-    async def _run(self, write: Write, channel: Channel, number: int, send: Send) -> Response:
-        """Send what is in the ledger as of unknown outcome, and record how it ended."""
-        outcome: Outcome = "unknown"
-        request_id: str | None = None
-        reason: str | None = "the call was cut off"
-        users: int | None = None
-        try:
-            response = await self._keep_alive(send(write.binding, number, channel))
-            outcome, request_id, reason, users = response.outcome, response.request_id, None, response.users_sent
-        except AmbiguousWrite as error:
-            request_id, reason = error.request_id, "no clear answer"
-            raise
-        except CamsMcpError as error:
-            outcome, reason = "refused", getattr(error, "code", None) or type(error).__name__
-            request_id = getattr(error, "request_id", None)
-            raise
-        except Exception as error:
-            # A defect of ours must not hide that the write may have been sent.
-            reason = f"cams-mcp failed with {type(error).__name__}"
-            raise AmbiguousWrite(
-                f"cams-mcp itself failed ({type(error).__name__}) while sending. The write may have been applied.",
-                action=write.operation,
-                hint="Do not send it again on your own. Tell the user, and report this with the server's log.",
-            ) from error
-        finally:
-            try:
-                await patiently(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
-            except Exception:
-                # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
-                logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)
-        return response
-
-    async def _keep_alive(self, sending: Awaitable[T]) -> T:
-        """Await `sending`. Meanwhile other processes can see that this one is alive and will record the outcome."""
-        every = self._store.renew_seconds
-        if every is None:
-            return await sending
-        outcome: list[T | BaseException] = []
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._renew, every)
-            try:
-                outcome.append(await sending)
-            except BaseException as error:  # noqa: BLE001 - raised below; a task group would wrap it
-                outcome.append(error)
-            group.cancel_scope.cancel()
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
-
-    async def _renew(self, every: float) -> None:
-        while True:
-            await anyio.sleep(every)
-            try:
-                await in_thread(self._store.renew)
-            except StoreError:
-                logger.warning("the record could not be told that a write is still in flight")
+        return await deliver(self._store, write, channel, number, send)

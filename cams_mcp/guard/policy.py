@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.models import Operation, RequestT, ResponseT
-
-ASK_SECONDS = 120.0
-HOLD_SECONDS = 24 * 3600.0
+from cams_mcp.operation import Operation, RequestT, ResponseT
+from cams_mcp.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +18,21 @@ class Policy:
         confirm: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
             "off" sends without confirmation, for unattended pipelines.
         ask_seconds: how long a question put mid-call may stay unanswered.
-        hold_seconds: for how long the same list to the same audience counts as a repetition. The question then says
+        hold_seconds: for how long the same list to the same target counts as a repetition. The question then says
             so; with "off" it is refused.
         read_only: nothing is written, whoever asks and however it was approved.
-        users_per_call: the most users a call may send; None is no limit.
-        users_per_day: the most users that may go to one audience in 24 hours; None is no limit.
-        audiences: the only audiences that may be written to; empty is all.
+        per_call: the most units a call may send; None is no limit.
+        per_day: the most units that may be sent to one target in 24 hours; None is no limit.
+        targets: the ids of the only targets that may be written to; empty allows all.
     """
 
-    confirm: ConfirmMode = "auto"
-    ask_seconds: float = ASK_SECONDS
-    hold_seconds: float = HOLD_SECONDS
+    confirm: ConfirmMode = Settings.confirm
+    ask_seconds: float = Settings.ask_timeout
+    hold_seconds: float = Settings.hold_hours * 3600
     read_only: bool = False
-    users_per_call: int | None = None
-    users_per_day: int | None = None
-    audiences: frozenset[str] = frozenset()
+    per_call: int | None = None
+    per_day: int | None = None
+    targets: frozenset[str] = frozenset()
 
 
 class Service(Protocol):

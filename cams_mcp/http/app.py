@@ -1,4 +1,4 @@
-"""The ASGI application: the SDK's, with ours around it."""
+"""The ASGI application: the SDK's app wrapped in our middleware."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cams_mcp.access import SCOPES
+from cams_mcp.http.addresses import allowed_hosts, allowed_origins
 from cams_mcp.http.health import Health
 from cams_mcp.http.messages import ReadMessages
 from cams_mcp.http.middleware import REQUEST_ID_HEADER, KnownHosts, RequestIds
 from cams_mcp.http.scopes import RequireScopes, RequireToken
-from cams_mcp.http.settings import MCP_PATH, HttpSettings
 from cams_mcp.logs import quiet_sdk
+from cams_mcp.settings import MCP_PATH, HttpSettings
+from cams_mcp.tools.definitions import Catalog
 
 _URL = TypeAdapter(AnyHttpUrl)
 
@@ -31,26 +33,28 @@ def http_app(
     settings: HttpSettings | None = None,
     *,
     verifier: TokenVerifier | None = None,
-    writing: frozenset[str] = frozenset(),
+    catalog: Catalog,
     health: Health | None = None,
     resource_url: str = f"http://127.0.0.1{MCP_PATH}",
     sessions: bool = True,
 ) -> ASGIApp:
-    """The application over given collaborators.
+    """Create the ASGI application.
 
     Args:
-        server: answers what is let in.
-        settings: hosts, origins, limits.
-        verifier: checks bearer tokens; without it nobody is asked for one.
-        writing: the names of the tools that need the scope to write.
-        health: answers whether the server is well.
-        resource_url: the endpoint's own URL, as clients know it.
-        sessions: whether clients of the legacy era get one. It lives in this process only.
+        server: handles the requests that pass all checks.
+        settings: hosts, origins and limits.
+        verifier: verifies bearer tokens. None disables authentication.
+        catalog: decides which scope a tool needs.
+        health: serves the health checks.
+        resource_url: the endpoint's URL as seen by clients.
+        sessions: whether legacy-era clients get sessions, which live in this process only.
     """
     quiet_sdk()
     settings = settings or HttpSettings()
-    # The SDK protects by itself only some spellings of loopback, and not the default port of http.
-    security = TransportSecuritySettings(allowed_hosts=settings.hosts, allowed_origins=settings.origins)
+    # The SDK's own DNS-rebinding protection covers only some spellings of loopback, and not HTTP's default port.
+    security = TransportSecuritySettings(
+        allowed_hosts=allowed_hosts(settings), allowed_origins=allowed_origins(settings)
+    )
     routes: list[Route] = health.routes() if health else []
     resource, metadata_url = _URL.validate_python(resource_url), None
     if settings.auth_issuer:
@@ -66,7 +70,7 @@ def http_app(
         max_request_body_size=settings.max_body,
         max_sessions=settings.max_sessions,
         session_idle_timeout=settings.session_idle,
-        # Static tokens are issued by nobody but this server. Scopes are looked at below, for each request.
+        # The SDK requires an issuer, but static tokens have none. Scopes are checked per request below.
         auth=AuthSettings(
             issuer_url=_URL.validate_python(settings.auth_issuer or resource_url),
             resource_server_url=None,
@@ -77,13 +81,13 @@ def http_app(
         token_verifier=verifier,
         custom_starlette_routes=routes,
     )
-    # Innermost, after the SDK's authentication: nobody's message is read before their token.
+    # Innermost, after the SDK's authentication: a message is parsed only after its token was checked.
     read = Middleware(ReadMessages, max_body=settings.max_body)
     if verifier is None:
         app.user_middleware.append(read)
     else:
         token = Middleware(RequireToken, metadata_url=metadata_url)
-        scopes = Middleware(RequireScopes, writing=writing, metadata_url=metadata_url)
+        scopes = Middleware(RequireScopes, catalog=catalog, metadata_url=metadata_url)
         app.user_middleware += [token, read, scopes]
     if settings.allowed_origins:
         app.add_middleware(

@@ -1,4 +1,4 @@
-"""`/healthz`, whether the process answers, and `/readyz`, whether it can do its work. Both are open to everybody."""
+"""Health checks: `/healthz` (liveness) and `/readyz` (readiness). Neither requires authentication."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Check = Callable[[], Awaitable[object]]
 
 
 class Health:
-    """What the two paths answer. A check is run at most every few seconds, however many ask.
+    """Serves both endpoints. Check results are cached for a few seconds, so frequent probes are cheap.
 
     Args:
-        checks: by name; one that raises fails. None of them may call CAMS.
-        is_stopping: whether the server should get no more work.
-        now: seconds that never go back.
+        checks: readiness checks by name. A check fails by raising. Checks must not call CAMS.
+        is_stopping: whether the server is shutting down and should receive no more traffic.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Health:
             return _answer({"status": "stopping"}, status=503)
         failed = await self._find_failed()
         if failed:
-            # Names only; why is in the log.
+            # Return names only. The reasons are in the log.
             return _answer({"status": "not ready", "failed": failed}, status=503)
         return _answer({"status": "ready"})
 
@@ -75,8 +75,8 @@ async def _passes(name: str, check: Check) -> bool:
     try:
         with anyio.fail_after(CHECK_SECONDS):
             await check()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the server is not ready
-        logger.info("the check of %s failed with %s", name, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - any failure means the server is not ready
+        logger.info("the readiness check %s failed with %s", name, type(error).__name__)
         return False
     return True
 

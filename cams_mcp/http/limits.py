@@ -1,4 +1,4 @@
-"""Limits on the calls of each principal."""
+"""Per-principal call limits."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cams_mcp.errors import NotNow
 from cams_mcp.tools.result import ToolResult, Tools
 
 BURST_SECONDS = 10.0
-"""A caller who was silent may use the calls of so many seconds at once."""
+"""An idle caller can make this many seconds' worth of calls in one burst."""
 
 MOST_CALLERS = 1000
-"""So many are remembered before those that rest are forgotten."""
+"""Number of callers to track before idle ones are dropped."""
 
 
 class LimitedTools:
-    """Tools with limits for each principal.
+    """Wraps tools with limits on the calls of each principal.
 
     Args:
-        tools: what runs the calls that are let in.
-        at_once: calls under way of one principal.
-        per_minute: calls begun in a minute by one principal.
-        now: seconds that never go back.
+        tools: runs the admitted calls.
+        at_once: maximum concurrent calls per principal.
+        per_minute: maximum calls started per minute, per principal.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LimitedTools:
         self._at_once = at_once
         self._per_minute = per_minute
         self._now = now
-        self._shares: dict[str, _Share] = {}
+        self._usage_by_principal: dict[str, _Usage] = {}
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
@@ -45,7 +45,7 @@ class LimitedTools:
         """See `Toolbox.call`.
 
         Raises:
-            NotNow: the caller is over a limit.
+            NotNow: the caller exceeded a limit.
         """
         with self._admitted(caller.principal):
             return await self._tools.call(name, arguments, caller, answered=answered)
@@ -53,40 +53,43 @@ class LimitedTools:
     @contextmanager
     def _admitted(self, principal: str) -> Generator[None]:
         now = self._now()
-        share = self._share(principal, now)
-        if share.running >= self._at_once:
+        usage = self._usage_of(principal, now)
+        if usage.running >= self._at_once:
             raise NotNow(
-                f"Nothing was sent: {self._at_once} of your calls are under way, and this server runs no more at once "
-                "(--calls-at-once). Wait until one has ended."
+                f"Nothing was sent: you have reached the limit of {self._at_once} concurrent calls (--calls-at-once). "
+                "Wait for one to finish, then try again."
             )
-        wait = share.pace.wait(now)
+        wait = usage.pace.wait(now)
         if wait:
             raise NotNow(
-                f"Nothing was sent: you call more often than {self._per_minute:,} times a minute (--calls-per-minute).",
+                f"Nothing was sent: you have exceeded the rate limit of {self._per_minute:,} calls per minute "
+                "(--calls-per-minute).",
                 retry_after=wait,
             )
-        share.pace.take(now)
-        share.running += 1
+        usage.pace.take(now)
+        usage.running += 1
         try:
             yield
         finally:
-            share.running -= 1
+            usage.running -= 1
 
-    def _share(self, principal: str, now: float) -> _Share:
-        share = self._shares.get(principal)
-        if share is None:
-            if len(self._shares) >= MOST_CALLERS:
-                self._shares = {name: old for name, old in self._shares.items() if not old.rests(now)}
-            share = self._shares[principal] = _Share(self._per_minute)
-        return share
+    def _usage_of(self, principal: str, now: float) -> _Usage:
+        usage = self._usage_by_principal.get(principal)
+        if usage is None:
+            if len(self._usage_by_principal) >= MOST_CALLERS:
+                self._usage_by_principal = {
+                    name: old for name, old in self._usage_by_principal.items() if not old.is_idle(now)
+                }
+            usage = self._usage_by_principal[principal] = _Usage(self._per_minute)
+        return usage
 
 
-class _Share:
-    """What one principal uses."""
+class _Usage:
+    """Current usage of one principal."""
 
     def __init__(self, per_minute: int) -> None:
         self.running = 0
         self.pace = Pace(per_minute / 60, math.ceil(per_minute * BURST_SECONDS / 60))
 
-    def rests(self, now: float) -> bool:
+    def is_idle(self, now: float) -> bool:
         return not self.running and self.pace.rests(now)

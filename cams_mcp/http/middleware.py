@@ -1,4 +1,4 @@
-"""Outermost of all: an id for each request, in its log lines and its response; and no foreign hosts."""
+"""The outermost middleware: request ids for logs and responses, and Host and Origin checks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cams_mcp.http.settings import MCP_PATH
 from cams_mcp.logs import request_id
 from cams_mcp.redaction import identifier
+from cams_mcp.settings import MCP_PATH
 
 REQUEST_ID_HEADER = "x-request-id"
 
-_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 logger = logging.getLogger(__name__)
 
 
 class RequestIds:
-    """Takes the id of the request's `X-Request-Id`, or makes one. Logs each request to the endpoint when it ends."""
+    """Uses the request's `X-Request-Id` or generates an id. Logs each endpoint request when its response starts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,26 +35,28 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        number = given if _SANE_ID.fullmatch(given) and identifier(given) else uuid4().hex
-        request_id.set(number)
-        began = time.monotonic()
+        current_id = given if _VALID_ID.fullmatch(given) and identifier(given) else uuid4().hex
+        request_id.set(current_id)
+        started = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = number
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = current_id
                 if scope["path"] == MCP_PATH:
-                    took = (time.monotonic() - began) * 1000
+                    elapsed = (time.monotonic() - started) * 1000
                     method = scope["method"] if scope["method"] in _METHODS else "(unknown method)"
-                    logger.info("%s %s: HTTP %d, first byte after %.0f ms", method, MCP_PATH, message["status"], took)
+                    logger.info(
+                        "%s %s: HTTP %d, first byte after %.0f ms", method, MCP_PATH, message["status"], elapsed
+                    )
             await send(message)
 
         await self._app(scope, receive, send_with_id)
 
 
 class KnownHosts:
-    """Refuses requests to the endpoint with a foreign Host or Origin (DNS rebinding, pages of other sites).
+    """Rejects requests to the endpoint with an unknown Host or Origin (DNS rebinding, cross-site requests).
 
-    The SDK checks them too, but only after authentication. Health checks come by any address.
+    The SDK checks both too, but only after authentication. Health checks accept any Host.
     """
 
     def __init__(self, app: ASGIApp, settings: TransportSecuritySettings) -> None:
@@ -63,8 +65,8 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(MCP_PATH):
-            refusal = await self._security.validate_request(Request(scope))
-            if refusal is not None:
-                await refusal(scope, receive, send)
+            rejection = await self._security.validate_request(Request(scope))
+            if rejection is not None:
+                await rejection(scope, receive, send)
                 return
         await self._app(scope, receive, send)

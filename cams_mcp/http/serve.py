@@ -1,4 +1,4 @@
-"""One HTTP server put together from its settings, and run until a signal comes."""
+"""Assemble an HTTP server from its settings and run it until a signal arrives."""
 
 from __future__ import annotations
 
@@ -11,68 +11,69 @@ from functools import partial
 import anyio
 
 from cams_mcp.access import LOCAL
+from cams_mcp.app import LazyToolbox, credentials_of, in_memory, open_toolbox, store_of
 from cams_mcp.errors import ConfigurationError
+from cams_mcp.http.addresses import is_hidden, url_on
 from cams_mcp.http.app import http_app
-from cams_mcp.http.auth import JwtVerifier, current_access
+from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, current_access
 from cams_mcp.http.health import Check, Health
 from cams_mcp.http.limits import LimitedTools
-from cams_mcp.http.settings import HttpSettings
 from cams_mcp.http.shutdown import Draining
 from cams_mcp.http.sockets import bind, serve_http
 from cams_mcp.http.workers import require_fork, run_workers
 from cams_mcp.logs import LogFormat, announce
-from cams_mcp.server.server import create_server, tools_that_write
-from cams_mcp.settings import LazyToolbox, Settings
+from cams_mcp.server.server import create_server
+from cams_mcp.settings import HttpSettings, Settings
+from cams_mcp.store import SQLITE
 from cams_mcp.threads import in_thread
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
 
-HIDDEN = "Only requests to loopback are answered: name other hosts with --allowed-host."
+HIDDEN = "The server accepts only requests addressed to loopback. Add other host names with --allowed-host."
 
 
 async def run_http(
-    settings: Settings, http: HttpSettings, log_format: LogFormat = "text", listener: socket.socket | None = None
+    settings: Settings, http: HttpSettings, log_format: LogFormat, listener: socket.socket | None = None
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        listener: a bound socket, if others have it too; they have told whoever started the program.
+        listener: a bound socket shared with other workers. If given, the parent process announces the server.
 
     Raises:
-        ConfigurationError: the token file cannot be used, or the address is not free.
+        ConfigurationError: the token file is unusable, or the address is already in use.
     """
-    verifier = http.verifier()
-    if http.is_hidden and listener is None:
+    verifier = _verifier(http)
+    if is_hidden(http) and listener is None:
         announce(HIDDEN, log_format)
-    definitions = list_tools(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-    writing = tools_that_write(definitions)
-    store = settings.store()
-    checks: dict[str, Check] = {"credentials": settings.credentials()}
-    if writing:
+    catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+    store = store_of(settings)
+    checks: dict[str, Check] = {"credentials": credentials_of(settings)}
+    if catalog.writing:
         checks["store"] = partial(in_thread, partial(store.digest, "ready"))
     if isinstance(verifier, JwtVerifier):
         checks["keys"] = verifier.check
     try:
-        async with LazyToolbox(settings.open) as toolbox:
+        async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
             tools: Tools = toolbox
             if verifier is not None:
-                # Without authentication all callers are one, and there is nothing to share out.
+                # Without authentication every caller has the same principal, so per-principal limits make no sense.
                 tools = LimitedTools(toolbox, at_once=http.calls_at_once, per_minute=http.calls_per_minute)
-            work = Draining(tools, writing)
-            ready = listener is None
+            work = Draining(tools, catalog.writing)
+            announces = listener is None
             listener = listener or bind(http.host, http.port)
-            url = http.url(listener.getsockname()[1])
+            url = url_on(http, listener.getsockname()[1])
             app = http_app(
-                create_server(definitions, work, current_access if verifier else lambda: LOCAL),
+                create_server(catalog, work, current_access if verifier else lambda: LOCAL),
                 http,
                 verifier=verifier,
-                writing=writing,
+                catalog=catalog,
                 health=Health(checks, is_stopping=lambda: work.is_stopping),
                 resource_url=http.public_url or url,
                 sessions=_keeps_sessions(settings, http),
             )
-            said = f"Listening on {url}" if ready else None
-            await serve_http(app, listener, ready=said, log_format=log_format, work=work, grace=http.grace)
+            announcement = f"Listening on {url}" if announces else None
+            await serve_http(app, listener, ready=announcement, log_format=log_format, work=work, grace=http.grace)
     finally:
         store.close()
 
@@ -80,27 +81,32 @@ async def run_http(
 def run_http_workers(
     settings: Settings, http: HttpSettings, log_format: LogFormat, around: Callable[[], AbstractContextManager[None]]
 ) -> int:
-    """Serve with several processes until SIGINT or SIGTERM; gives the exit status.
+    """Serve with several worker processes until SIGINT or SIGTERM, and return the exit status.
 
     Args:
-        around: entered first in each of them, and left last; it may start threads.
+        around: entered first in each worker and left last. It may start threads.
 
     Raises:
-        ConfigurationError: as `run_http`, or the processes could not share their record.
+        ConfigurationError: as for `run_http`, or the workers could not share one store or the request limit.
     """
     require_fork()
-    if settings.in_memory:
+    if in_memory(settings):
         raise ConfigurationError(
-            "--workers needs a record that the workers share; that of the embedded sandbox is in memory.",
+            "With --workers, all workers must share one store, but the embedded sandbox keeps its store in memory.",
             hint="Add --state-dir or --store.",
         )
-    http.verifier()
-    settings.store().close()
+    if settings.cams_at_once < http.workers:
+        raise ConfigurationError(
+            "--cams-at-once must be at least the number of workers: the limit is divided among them.",
+            hint=f"Use --cams-at-once {http.workers} or more, or fewer workers.",
+        )
+    _verifier(http)
+    store_of(settings).close()
     listener = bind(http.host, http.port)
-    # The limits on calls to CAMS are those of all workers together.
+    # The limits on requests to CAMS apply to all workers combined, so each gets its share.
     share = replace(
         settings,
-        cams_at_once=max(1, settings.cams_at_once // http.workers),
+        cams_at_once=settings.cams_at_once // http.workers,
         cams_per_second=settings.cams_per_second / http.workers if settings.cams_per_second else None,
     )
 
@@ -109,15 +115,28 @@ def run_http_workers(
             anyio.run(run_http, share, http, log_format, listener)
 
     def ready() -> None:
-        if http.is_hidden:
+        if is_hidden(http):
             announce(HIDDEN, log_format)
-        announce(f"Listening on {http.url(listener.getsockname()[1])}", log_format)
+        announce(f"Listening on {url_on(http, listener.getsockname()[1])}", log_format)
 
     return run_workers(http.workers, serve, ready)
 
 
 def _keeps_sessions(settings: Settings, http: HttpSettings) -> bool:
-    """Whether legacy clients get sessions: not where their next request may come to another process."""
+    """Whether legacy clients get sessions. By default not if another process might receive their next request."""
     if http.legacy_sessions == "auto":
-        return http.workers == 1 and settings.store_url == "sqlite"
+        return http.workers == 1 and settings.store == SQLITE
     return http.legacy_sessions == "on"
+
+
+def _verifier(http: HttpSettings) -> JwtVerifier | TokenFile | None:
+    """What checks bearer tokens.
+
+    Raises:
+        ConfigurationError: the token file cannot be used.
+    """
+    if http.auth_token_file:
+        return TokenFile(http.auth_token_file)
+    if http.auth_issuer and http.auth_audience and http.auth_jwks_url:
+        return JwtVerifier(KeySet(http.auth_jwks_url), issuer=http.auth_issuer, audience=http.auth_audience)
+    return None

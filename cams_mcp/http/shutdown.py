@@ -1,4 +1,4 @@
-"""A server that stops: what runs may end, and no new write begins."""
+"""Graceful shutdown: running calls may finish, and no new write starts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.errors import NotNow
 from cams_mcp.tools.result import ToolResult, Tools
 
-Ask = Callable[[str], Awaitable[Reply]]
+Ask = Callable[[Question], Awaitable[Reply]]
 
 
 class Draining:
-    """Counts the running calls of `tools`.
+    """Wraps tools and tracks their running calls, so that the server can drain or cancel them.
 
     Args:
-        tools: what runs the calls.
-        writing: the names of those that write.
+        tools: runs the calls.
+        writing: names of the tools that write.
     """
 
     def __init__(self, tools: Tools, writing: frozenset[str]) -> None:
@@ -32,7 +32,7 @@ class Draining:
 
     @property
     def is_running(self) -> bool:
-        """Whether a call is under way."""
+        """Whether any call is running."""
         return bool(self._running)
 
     @property
@@ -40,16 +40,16 @@ class Draining:
         return self._stopping
 
     def stop(self) -> None:
-        """Refuse writes from now on."""
+        """Reject writes from now on."""
         self._stopping = True
 
-    def stop_asking(self) -> None:
-        """End the calls that wait for a person's answer: it would begin a write, and the person may be gone."""
+    def cancel_questions(self) -> None:
+        """Cancel the calls that wait for a person's confirmation: their answer would start a write."""
         for scope in self._asking:
             scope.cancel()
 
-    def give_up(self) -> None:
-        """Cut the running calls off; their callers are told."""
+    def cancel_calls(self) -> None:
+        """Cancel the running calls. Their callers receive an error."""
         for scope in self._running:
             scope.cancel()
 
@@ -59,10 +59,10 @@ class Draining:
         """See `Toolbox.call`.
 
         Raises:
-            NotNow: a write, and the server is stopping; or the call was cut off.
+            NotNow: the server rejected a write because it is shutting down, or cancelled the call.
         """
         if self._stopping and name in self._writing:
-            raise _stopping()
+            raise _shutting_down()
         if caller.ask is not None:
             caller = replace(caller, ask=self._until_stopped(caller.ask))
         with anyio.CancelScope() as scope:
@@ -72,26 +72,26 @@ class Draining:
             finally:
                 self._running.discard(scope)
         raise NotNow(
-            "This server stopped before the call had ended.",
-            hint="If it was a write it may have been applied: compare the audience's token_total before you repeat it."
+            "The server shut down before the call finished.",
+            hint="If it sent a write, that may have been applied. `cams-mcp audit` lists it. Check before you retry."
             if name in self._writing
-            else "Call again in half a minute.",
+            else "Try again in 30 s.",
         )
 
     def _until_stopped(self, ask: Ask) -> Ask:
-        async def asking(text: str) -> Reply:
+        async def ask_until_stopped(question: Question) -> Reply:
             if self._stopping:
-                raise _stopping()
+                raise _shutting_down()
             with anyio.CancelScope() as scope:
                 self._asking.add(scope)
                 try:
-                    return await ask(text)
+                    return await ask(question)
                 finally:
                     self._asking.discard(scope)
-            raise _stopping()
+            raise _shutting_down()
 
-        return asking
+        return ask_until_stopped
 
 
-def _stopping() -> NotNow:
-    return NotNow("Nothing was sent: this server is stopping and begins no new write.", retry_after=30)
+def _shutting_down() -> NotNow:
+    return NotNow("Nothing was sent: the server is shutting down and accepts no new writes.", retry_after=30)

@@ -1,4 +1,4 @@
-"""A port, and an ASGI application served on it until a signal comes."""
+"""Bind a port, and serve an ASGI application on it until a signal arrives."""
 
 from __future__ import annotations
 
@@ -12,67 +12,55 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.types import ASGIApp
 
-from cams_mcp.api.endpoint import is_loopback
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.logs import LogFormat, announce
 
 GRACE_SECONDS = 5
-"""For requests that are being answered when the server stops."""
+"""How long requests in progress may take to finish at shutdown."""
 
 SENDING_SECONDS = 2
-"""The same where the calls behind them have ended or were cut off."""
+"""How long responses may take to send once their calls have finished or were cancelled."""
 
 
 class Work(Protocol):
-    """What must come to an end before the server stops; `cams_mcp.http.shutdown.Draining` is."""
+    """Work to finish before the server stops. `cams_mcp.http.shutdown.Draining` implements it."""
 
     @property
     def is_running(self) -> bool: ...
 
     def stop(self) -> None: ...
 
-    def stop_asking(self) -> None: ...
+    def cancel_questions(self) -> None: ...
 
-    def give_up(self) -> None: ...
-
-
-def require_loopback(
-    host: str, what: str, *, hint: str = "Use --host 127.0.0.1, and a reverse proxy with authentication."
-) -> None:
-    """Raise ConfigurationError unless `host` is this machine only."""
-    if not is_loopback(host):
-        raise ConfigurationError(
-            f"{what} listens on this machine only, because it has no authentication.",
-            hint=hint,
-        )
+    def cancel_calls(self) -> None: ...
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """Create a listening socket. Port 0 picks a free port.
 
     Raises:
-        ConfigurationError: the address is not free or not this machine's.
+        ConfigurationError: the address is already in use, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named so that asyncio switches Nagle's delay off: without it each answer takes 40 ms.
+    # asyncio disables Nagle's algorithm only if the protocol is given explicitly. Otherwise each response takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host.strip("[]"), port))
-        # From here on nobody else gets the port, and connections wait for the server.
+        # Claims the port now. The kernel queues connections until the server accepts them.
         listener.listen()
     except OSError as error:
         listener.close()
         raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port, or 0 for a free one."
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port, or 0 to pick a free one."
         ) from None
     return listener
 
 
 class _Server(uvicorn.Server):
-    """At a signal it takes no more connections, lets running work end for a while, and stops; at a second, at once.
+    """On a signal, stops accepting connections and drains running work. A second signal ends the grace period.
 
-    uvicorn alone would cut every event stream at the signal, and with it the result of a running call.
+    By itself, uvicorn closes every event stream on a signal, which loses the results of running calls.
     """
 
     def __init__(self, config: uvicorn.Config, work: Work | None, grace: float, now: Callable[[], float]) -> None:
@@ -93,10 +81,10 @@ class _Server(uvicorn.Server):
         if self._work is not None and self._stop_by is not None and not self.should_exit:
             for server in self.servers:
                 server.close()
-            # Not in handle_exit: a signal handler runs outside the event loop.
-            self._work.stop_asking()
+            # Not in handle_exit, because signal handlers run outside the event loop.
+            self._work.cancel_questions()
             if self._now() >= self._stop_by:
-                self._work.give_up()
+                self._work.cancel_calls()
             self.should_exit = not self._work.is_running or self._now() >= self._stop_by + SENDING_SECONDS
         return await super().on_tick(counter)
 
@@ -106,27 +94,27 @@ async def serve_http(
     listener: socket.socket,
     *,
     ready: str | None,
-    log_format: LogFormat = "text",
+    log_format: LogFormat,
     work: Work | None = None,
     grace: float = 0.0,
     now: Callable[[], float] = time.monotonic,
     **options: Any,
 ) -> None:
-    """Serve `app` on a bound socket until SIGINT or SIGTERM; running requests get a few seconds to end.
+    """Serve `app` on a bound socket until SIGINT or SIGTERM. Requests in progress get a few seconds to finish.
 
     Args:
-        ready: said on standard error once connections and signals are taken; None if it was said already.
-        work: what may take longer than that to end.
-        grace: for how many seconds.
-        options: go to `uvicorn.Config`.
+        ready: printed to standard error once the server handles connections and signals. None prints nothing.
+        work: work that may take longer to finish.
+        grace: how long `work` may take, in seconds.
+        options: passed to `uvicorn.Config`.
     """
     seconds = GRACE_SECONDS if work is None else SENDING_SECONDS
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=seconds, **options
     )
     server = _Server(config, work, grace, now)
-    # uvicorn takes signals only while it serves, and raises them again once it has stopped. A signal that comes before
-    # must stop it too, and one that is raised again must do nothing more.
+    # uvicorn handles signals only while it serves, and raises them again after it stops. This handler also catches a
+    # signal that arrives before, and makes the repeated one harmless.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     if ready is not None:

@@ -1,7 +1,7 @@
-"""Several processes that share one listening socket, and the one that watches over them.
+"""Worker processes that share one listening socket, and the parent process that supervises them.
 
-The watching process forks before anything is imported that only calls need, and starts no thread. It replaces a worker
-that dies, hands SIGTERM and SIGINT on, and ends when all workers have.
+The parent forks before it imports anything that only calls need, and starts no threads. It replaces workers that die,
+forwards SIGTERM and SIGINT, and exits once all workers have exited.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from types import FrameType
 from cams_mcp.errors import CamsMcpError, ConfigurationError
 
 UNUSABLE = 78
-"""Exit status of a worker that no other could do better than (EX_CONFIG)."""
+"""Exit status of a worker whose replacement would fail too (EX_CONFIG)."""
 
 SHORT_SECONDS = 0.5
-"""A worker that lived no longer is not replaced at once."""
+"""If a worker dies sooner than this, the parent waits before replacing it."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 def require_fork() -> None:
-    """Raise ConfigurationError where processes cannot share a socket this way."""
+    """Raise ConfigurationError if the platform has no fork."""
     if not hasattr(os, "fork"):
-        raise ConfigurationError("--workers needs a system with fork, which this one is not.", hint="Use one worker.")
+        raise ConfigurationError("--workers requires fork, which this platform lacks.", hint="Use one worker.")
 
 
 def run_workers(number: int, serve: Callable[[], None], ready: Callable[[], None]) -> int:
-    """Run `serve` in so many processes until SIGINT or SIGTERM; gives the exit status.
+    """Run `serve` in `number` processes until SIGINT or SIGTERM, and return the exit status.
 
     Args:
-        serve: serves until such a signal.
-        ready: called once signals are handled and all workers begun.
+        serve: serves until one of these signals arrives.
+        ready: called once signal handlers are installed and all workers have started.
     """
     workers = _Workers(serve)
     for each in SIGNALS:
@@ -57,8 +57,8 @@ class _Workers:
         self._began: dict[int, float] = {}
         self._stopping = False
         self._status = 0
-        # Nothing is ever written into it: whoever reads it learns that the watching process is gone.
-        self._end, self._held = os.pipe()
+        # Nothing is ever written to this pipe. Workers see end of file on it when the parent exits.
+        self._parent_gone, self._parent_alive = os.pipe()
 
     def stop(self, number: int, frame: FrameType | None = None) -> None:
         self._stopping = True
@@ -67,7 +67,7 @@ class _Workers:
                 os.kill(worker, number)
 
     def start(self) -> None:
-        """Fork. Signals wait until the worker is known, so that none misses it."""
+        """Fork a worker. Signals are blocked until it is registered, so that every worker receives them."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             if self._stopping:
@@ -76,20 +76,20 @@ class _Workers:
             if worker == 0:
                 self._work()
             self._began[worker] = time.monotonic()
-            logger.info("worker %d began", worker)
+            logger.info("worker %d started", worker)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _work(self) -> None:
-        """What the new process does; it does not come back."""
+        """Run in the child process. Never returns."""
         status = 1
         try:
             for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
-            # Ctrl-C on a terminal reaches a whole group; a worker shall get it from the watching process, once.
+            # Ctrl-C signals the whole process group. Leave the group, so that only the parent signals this worker.
             os.setpgid(0, 0)
-            os.close(self._held)
-            threading.Thread(target=self._end_with_parent, daemon=True).start()
+            os.close(self._parent_alive)
+            threading.Thread(target=self._exit_with_parent, daemon=True).start()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._serve()
             status = 0
@@ -105,8 +105,8 @@ class _Workers:
                 sys.stderr.flush()
             os._exit(status)
 
-    def _end_with_parent(self) -> None:
-        os.read(self._end, 1)
+    def _exit_with_parent(self) -> None:
+        os.read(self._parent_gone, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def watch(self) -> int:
@@ -120,7 +120,7 @@ class _Workers:
                 self._status = 1
                 self.stop(signal.SIGTERM)
                 continue
-            logger.warning("worker %d ended (%d); another takes its place", worker, status)
+            logger.warning("worker %d exited with status %d; starting a replacement", worker, status)
             if lived < SHORT_SECONDS:
                 time.sleep(SHORT_SECONDS)
             self.start()

@@ -5,9 +5,11 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from cams_mcp.fields import BOUNDED, NESTED, Id, wrong
-from cams_mcp.models import LookUp, Operation, Request, Response
-from cams_mcp.operations.audience.question import describe
+from cams_mcp.models import Request, Response
+from cams_mcp.operation import Effect, Evidence, Facts, LookUp, Operation
+from cams_mcp.operations.audience.question import LOOK_UPS, facts_of
 from cams_mcp.operations.audience.users import AudienceUser, list_digest, person, person_hash
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
 
 MAX_USERS = 10_000
 """Users per call ("You can include up to 10,000 user records in each API call")."""
@@ -44,10 +46,6 @@ uploads with under 100 matches; matching takes up to a day."""
         ),
     ] = None
 
-    @property
-    def audience(self) -> str:
-        return self.custom_audience_id
-
     def target(self) -> dict[str, str]:
         names = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
         return {name: getattr(self, name) for name in names}
@@ -67,8 +65,8 @@ uploads with under 100 matches; matching takes up to a day."""
     def part_of(self) -> int:
         return 0
 
-    async def described(self, look_up: LookUp) -> list[str]:
-        return await describe(self, look_up)
+    async def facts(self, look_up: LookUp) -> Facts:
+        return await facts_of(self, look_up)
 
 
 class AddCustomAudienceUserResponse(Response):
@@ -80,5 +78,21 @@ ADD_CUSTOM_AUDIENCE_USER = Operation(
     title="Add people to a custom audience",
     request=AddCustomAudienceUserRequest,
     response=AddCustomAudienceUserResponse,
-    writes=True,
+    effect=Effect(
+        tick="Tick to hand these addresses to Meta. It cannot be undone.",
+        unit="user",
+        target="audience",
+        target_argument="custom_audience_id",
+        evidence=Evidence(
+            operation=LIST_CUSTOM_AUDIENCE, element="token_total", note="Meta may take up to a day to count"
+        ),
+        look_ups=LOOK_UPS,
+    ),
+    example={
+        "cust_space_id": "cams-msgr0001",
+        "page_id": "102938475600001",
+        "ad_account_id": "238400000000001",
+        "custom_audience_id": "6000019000000",
+        "users": [{"email": f"customer{number:03}@example.com"} for number in range(150)],
+    },
 )

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AliasChoices, Field, model_validator
 
 from cams_mcp.fields import Id, Text, one_of
-from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Rows, Tolerant, hoist
+from cams_mcp.models import Listing, Page, PageArgument, Request, Rows, Tolerant, hoist
+from cams_mcp.operation import PAGE_OBJECT, Operation
 
 GroupStatus = Literal["ACTIVE", "INACTIVE", "SUSPENDED", "CREATING", "DELETING", "UPDATING"]
 
@@ -62,4 +63,6 @@ LIST_CHAT_GROUP = Operation(
     title="List WhatsApp groups",
     request=ListChatGroupRequest,
     response=ListChatGroupResponse,
+    pages=PAGE_OBJECT,
+    example={"cust_space_id": "cams-wapp0001", "business_number": "12025550100"},
 )

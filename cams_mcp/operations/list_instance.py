@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, AliasChoices, Field
 
 from cams_mcp.fields import BOUNDED, Id, Text, one_of, wrong
-from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Operation, Request, Rows, Tolerant
+from cams_mcp.models import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Request, Rows, Tolerant
+from cams_mcp.operation import PAGE_ARGUMENTS, Operation
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 
@@ -22,8 +23,8 @@ def _check_time(value: str) -> str:
 
 
 class ListInstanceRequest(Request):
-    """List the channel instances of this Alibaba Cloud account. Call it first: \
-its rows give the cust_space_id of the other tools (direct customers: the instance_id)."""
+    """List this account's channel instances. Call it first: its rows give the cust_space_id of the other tools \
+(direct customers: the instance_id)."""
 
     channel_type: Annotated[
         str | None,
@@ -34,7 +35,7 @@ its rows give the cust_space_id of the other tools (direct customers: the instan
     instance_id: Annotated[Id | None, Field(description="Only this one.")] = None
     submit_time: Annotated[
         Annotated[str, AfterValidator(_check_time)] | None,
-        Field(description="Submission time, YYYY-MM-DD HH:MM:SS."),
+        Field(description="YYYY-MM-DD HH:MM:SS."),
     ] = None
     resource_group_id: Annotated[Id | None, Field(description="Only this group.")] = None
     filter_str: Annotated[Text | None, Field(description="Free text filter.")] = None
@@ -76,4 +77,7 @@ LIST_INSTANCE = Operation(
     title="List channel instances",
     request=ListInstanceRequest,
     response=ListInstanceResponse,
+    pages=PAGE_ARGUMENTS,
+    example={"channel_type": "messenger"},
+    resource="acs:cams:*:*:instance/*",
 )

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from cams_mcp.fields import Id, Text
-from cams_mcp.models import Listing, Operation, Page, PageArgument, Request, Rows, Tolerant
+from cams_mcp.models import Listing, Page, PageArgument, Request, Rows, Tolerant
+from cams_mcp.operation import PAGE_OBJECT, Operation
 
 
 class ListMessageCampaignRequest(Request):
@@ -45,4 +46,6 @@ LIST_MESSAGE_CAMPAIGN = Operation(
     title="List message campaigns",
     request=ListMessageCampaignRequest,
     response=ListMessageCampaignResponse,
+    pages=PAGE_OBJECT,
+    example={"cust_space_id": "cams-msgr0001", "page_id": "102938475600001", "status": "AVAILABLE"},
 )

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from cams_mcp.fields import Id
-from cams_mcp.models import Operation, Request, Response, Rows, Tolerant
+from cams_mcp.models import Request, Response, Rows, Tolerant
+from cams_mcp.operation import Operation
 
 
 class ListPageAdAccountRequest(Request):
@@ -35,4 +36,5 @@ LIST_PAGE_AD_ACCOUNT = Operation(
     title="List ad accounts of a page",
     request=ListPageAdAccountRequest,
     response=ListPageAdAccountResponse,
+    example={"cust_space_id": "cams-msgr0001", "page_id": "102938475600001"},
 )

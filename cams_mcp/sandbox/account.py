@@ -1,6 +1,7 @@
-"""A believable, deterministic CAMS account: instances, audiences, campaigns, groups, several hundred of each.
+"""A realistic, deterministic CAMS account with several hundred instances, audiences, campaigns and groups.
 
-Nobody in it is real: names are made up, addresses end in example.com, numbers are of the range kept for fiction.
+All data is fictional: the names are invented, addresses end in example.com, and numbers come from the range reserved
+for fiction.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _SECOND_ACCOUNT_FROM = 280
 
 @dataclass(slots=True)
 class Account:
-    """The rows of every list, in CAMS's spelling.
+    """The rows of every list, with CAMS's element names.
 
-    `bindings` has the bound id of the instances that are bound: CAMS filters by it and does not tell it.
+    `bindings` maps bound instances to their bind ids. CAMS filters by the bind id but does not return it.
     """
 
     instances: list[Row] = field(default_factory=list[Row])
@@ -44,7 +45,7 @@ class Account:
 
 
 def make_account() -> Account:
-    """240 instances; the first Messenger page has 320 audiences and 300 campaigns, the first number 280 groups.
+    """Create 240 instances. The first Messenger page has 320 audiences and 300 campaigns, the first number 280 groups.
 
     The last audiences and campaigns of the first page belong to a second ad account.
     """
@@ -89,7 +90,7 @@ def _instance(channel: str, number: int) -> Row:
         "IsvTerms": "accepted" if number % 3 else "",
         "FacebookBmId": str(770000000000000 + number),
         "InstanceDescription": about,
-        # CAMS documents the channels in lower case and answers in upper case.
+        # CAMS documents channel types in lower case but returns them in upper case.
         "ChannelType": channel.upper(),
         "State": _STATES[number % 5],
     }
@@ -97,8 +98,8 @@ def _instance(channel: str, number: int) -> Row:
 
 def _names(first: Iterable[str], second: Iterable[str]) -> Iterator[str]:
     pairs = [f"{a}-{b}" for a in first for b in second]
-    for turn, pair in enumerate(cycle(pairs)):
-        yield f"{pair}-{turn // len(pairs) + 1}"
+    for number, pair in enumerate(cycle(pairs)):
+        yield f"{pair}-{number // len(pairs) + 1}"
 
 
 def _account_of(number: int, ad_account: str) -> str:
@@ -115,7 +116,7 @@ def _audiences(space: str, page: str, ad_account: str) -> Iterator[Row]:
             "CustomAudienceName": name,
             "TokenType": "custom" if number % 5 else "marketing_message",
             "Description": f"{name}, made for tests" if number % 3 else None,
-            # The documents show times of 10 and of 12 digits, and "51".
+            # The documentation shows times with 10 and 12 digits, and "51".
             "CreateTime": 1_720_356_898 + number * 3600,
             "AdAccountId": _account_of(number, ad_account),
             "UpdateTime": 51 if number % 7 == 0 else 1_720_400_000 + number * 3600,

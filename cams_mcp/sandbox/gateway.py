@@ -1,4 +1,4 @@
-"""What the gateway in front of CAMS checks before an operation runs: form, time, signature, nonce."""
+"""Emulates the gateway in front of CAMS, which checks a request's headers, time, signature and nonce."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AUTHORIZATION = re.compile(r"ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """A request as it came over the wire: header names lowercase, query and body raw."""
+    """A request as received: lowercase header names, raw query and body."""
 
     method: str
     path: str
@@ -30,7 +30,7 @@ class WireRequest:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The operation's parameters: of the query, and of the body if it is a form."""
+        """The operation's parameters, from the query and from a form body."""
         pairs = parse_qsl(self.query, keep_blank_values=True, strict_parsing=bool(self.query))
         if self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded") and self.body:
             pairs += parse_qsl(self.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
@@ -38,7 +38,7 @@ class WireRequest:
 
 
 class Refused(Exception):
-    """An error answer: HTTP status, the service's code and message, further elements of the answer."""
+    """An error response: HTTP status, CAMS's code and message, and further elements of the body."""
 
     def __init__(self, status: int, code: str, message: str, **elements: Any) -> None:
         super().__init__(code)
@@ -52,8 +52,8 @@ class Gateway:
     """Checks requests against one access key.
 
     Args:
-        key: the key requests must be signed with.
-        now: the time, UTC.
+        key: the only key that may sign requests.
+        now: the current time, UTC.
     """
 
     def __init__(self, key: AccessKey, now: Callable[[], dt.datetime]) -> None:
@@ -62,10 +62,10 @@ class Gateway:
         self._nonces: dict[str, dt.datetime] = {}
 
     def check(self, request: WireRequest, *, skew: dt.timedelta = dt.timedelta()) -> None:
-        """Let a request pass.
+        """Check a request.
 
         Raises:
-            Refused: with the code the gateway gives.
+            Refused: with the code that the gateway would return.
         """
         headers = request.headers
         match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
@@ -93,24 +93,24 @@ class Gateway:
         headers = request.headers
         signed = {name: headers[name] for name in names if name in headers}
         unsigned = [name for name in headers if (name == "host" or name.startswith("x-acs-")) and name not in signed]
-        # What is signed is sorted; what is sent need not be. Repeated parameters stay: adding one breaks the signature.
+        # The signature covers the sorted query. Keep repeated parameters, so that adding one breaks the signature.
         pairs = sorted(parse_qsl(request.query, keep_blank_values=True))
         query = "&".join(f"{encode(name)}={encode(value)}" for name, value in pairs)
         hashed = hashlib.sha256(request.body).hexdigest()
-        fits = (
+        is_valid = (
             not unsigned
             and hmac.compare_digest(hashed.encode(), headers["x-acs-content-sha256"].encode())
             and headers.get("x-acs-security-token") == self._key.security_token
         )
-        if fits:
+        if is_valid:
             expected = authorization(self._key, request.method, request.path, query, signed)
-            fits = hmac.compare_digest(expected.rpartition("=")[2], given)
-        if not fits:
+            is_valid = hmac.compare_digest(expected.rpartition("=")[2], given)
+        if not is_valid:
             raise Refused(400, "SignatureDoesNotMatch", "Specified signature is not matched with our calculation.")
 
     def _check_nonce(self, nonce: str) -> None:
         now = self._now()
-        # Oldest first: as many looks as there are nonces to forget, not as many as there are.
+        # Nonces are in order of arrival, so only the expired ones at the front are visited.
         while self._nonces and now - next(iter(self._nonces.values())) > 2 * WINDOW:
             del self._nonces[next(iter(self._nonces))]
         if nonce in self._nonces:

@@ -1,4 +1,4 @@
-"""Filters, pages and JSON of parameters, as the sandbox's operations read them."""
+"""Filtering, paging and JSON parameters for the sandbox's operations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from cams_mcp.sandbox.account import Row
 from cams_mcp.sandbox.gateway import Refused
+from cams_mcp.sandbox.state import State
 
 
 def equals(row: Row, element: str, wanted: str | None) -> bool:
@@ -58,3 +59,12 @@ def page_of(rows: list[Row], size: object, index: object) -> tuple[int, list[Row
     if not (1 <= size <= 100 and index >= 1):
         raise Refused(200, "InvalidParameter.PageInvalid", "The page is invalid.")
     return len(rows), rows[(index - 1) * size : index * size]
+
+
+def check_target(state: State, given: Mapping[str, str], *required: str) -> None:
+    """Refuse a call without the required parameters, or for a space that does not exist."""
+    for name in required:
+        if not given.get(name):
+            raise Refused(400, f"Missing{name}", f"{name} is mandatory for this action.")
+    if not any(given["CustSpaceId"] == row["CustSpaceId"] for row in state.account.instances):
+        raise Refused(200, "Authentication.NoAuth", "No permission for this space.")

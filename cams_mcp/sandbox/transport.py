@@ -1,4 +1,4 @@
-"""Two ways to reach the sandbox: inside the process through httpx, and as an ASGI application for a real server."""
+"""Two ways to reach the sandbox: an in-process httpx transport, and an ASGI application for a real server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message
 
 
 class SandboxTransport(httpx.AsyncBaseTransport):
-    """Hands httpx's requests to a sandbox in the same process, without a port."""
+    """Passes httpx's requests to a sandbox in the same process, without opening a port."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -30,10 +30,10 @@ class SandboxTransport(httpx.AsyncBaseTransport):
         timeout = request.extensions.get("timeout", {}).get("read")
         if timeout is not None and reply.delay > timeout:
             await anyio.sleep(timeout)
-            raise httpx.ReadTimeout("the sandbox is slow on request", request=request)
+            raise httpx.ReadTimeout("the sandbox injected latency", request=request)
         await anyio.sleep(reply.delay)
         if reply.broken:
-            raise httpx.ReadError("the sandbox broke the connection on request", request=request)
+            raise httpx.ReadError("the sandbox injected a broken connection", request=request)
         return httpx.Response(reply.status, headers=dict(reply.headers), content=reply.body)
 
 
@@ -56,7 +56,7 @@ def sandbox_app(sandbox: Sandbox) -> ASGIApp:
         reply = sandbox.handle(WireRequest(scope["method"], scope["path"], query, headers, bytes(body)))
         await anyio.sleep(reply.delay)
         pairs = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
-        # A body that ends early is how an ASGI application makes the server break the connection.
+        # An ASGI application makes the server break the connection by ending the body early.
         length = len(reply.body) + (1 if reply.broken else 0)
         pairs.append((b"content-length", str(length).encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": pairs})

@@ -1,1 +1,1 @@
-"""MCP itself, both protocol eras."""
+"""The MCP server: both protocol eras, any transport."""

@@ -1,4 +1,4 @@
-"""Who calls a tool, and how the person behind the client can be asked, in both protocol eras."""
+"""The caller of a tool and how to ask its user for confirmation, in both protocol eras."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from cams_mcp.confirmation import CONFIRM_SCHEMA, Answered, Caller, Reply
+from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.redaction import printable, readable, scrub
 
 QUESTION = "confirm"
-"""The key of the one question a call may return (2026-07-28)."""
+"""Key of the only input request that a call can return (protocol 2026-07-28)."""
 
 PROGRESS_SECONDS = 5.0
 SMALLEST_STEP = 0.001
@@ -27,14 +27,14 @@ Context = ServerRequestContext[Any, Any]
 
 
 def _can_ask(ctx: Context) -> bool:
-    """Whether the client declared form elicitation; before modes existed, a bare declaration meant forms."""
+    """Whether the client supports form elicitation. Clients that predate elicitation modes do not declare a mode."""
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
 class _Progress:
-    """Progress notifications of one call. Their numbers must grow, also from one phase of a call to the next."""
+    """Progress notifications for one call. The protocol requires values that increase, even across phases of a call."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -45,20 +45,20 @@ class _Progress:
         await self._ctx.session.report_progress(self._last, total or None, readable(message))
 
     async def report_waiting(self) -> None:
-        """Tell the client now and then that the call is alive, so that it does not give up before an answer."""
+        """Report progress periodically so that the client does not time out while the user decides."""
         while True:
-            await self.report(0, 0, "Waiting for the user's confirmation")
+            await self.report(0, 0, "Waiting for the user to confirm")
             await anyio.sleep(PROGRESS_SECONDS)
 
 
 def caller_of(ctx: Context, principal: str) -> Caller:
     progress = _Progress(ctx)
 
-    async def ask(text: str) -> Reply:
+    async def ask(question: Question) -> Reply:
         reply = Reply("ended")
         async with anyio.create_task_group() as group:
             group.start_soon(progress.report_waiting)
-            reply = await _elicit(ctx, text)
+            reply = await _elicit(ctx, question)
             group.cancel_scope.cancel()
         return reply
 
@@ -72,27 +72,29 @@ def caller_of(ctx: Context, principal: str) -> Caller:
     )
 
 
-async def _elicit(ctx: Context, text: str) -> Reply:
+async def _elicit(ctx: Context, question: Question) -> Reply:
     try:
-        result = await ctx.session.elicit_form(readable(text), CONFIRM_SCHEMA, related_request_id=ctx.request_id)
+        result = await ctx.session.elicit_form(
+            readable(question.text), question.schema, related_request_id=ctx.request_id
+        )
     except (MCPError, NoBackChannelError, ValidationError) as error:
-        logger.warning("the client could not answer the question: %s", type(error).__name__)
+        logger.warning("the client failed to answer the confirmation prompt: %s", type(error).__name__)
         return Reply("failed")
     return Reply(result.action, result.content)
 
 
 def _client_name(ctx: Context) -> str:
-    """Name and version as the client gives them, cleaned: they go into the audit trail."""
+    """The client's self-reported name and version, sanitized for the audit trail."""
     parameters = ctx.session.client_params
     if parameters is None:
         return ""
     name = f"{parameters.client_info.name} {parameters.client_info.version}"
-    # No scrubbing of all: versions look like phone numbers.
+    # Scrub only when there is an @: a version number can look like a phone number.
     return printable(readable(scrub(name) if "@" in name else name))
 
 
 def answered_of(params: types.CallToolRequestParams) -> Answered | None:
-    """The second round of a question, if this call is one. Any state or response makes it one."""
+    """The client's answer to an earlier question; None on a first call. Any state or response counts as an answer."""
     if params.request_state is None and params.input_responses is None:
         return None
     responses = params.input_responses or {}

@@ -1,12 +1,10 @@
-"""What guides an assistant besides the tools: prompts, completion of their arguments, resources.
+"""Handlers for prompts, argument completion and resources.
 
-Importing this costs nothing: what makes the answers is imported when somebody asks.
+Imports are deferred to the first request of each kind, to keep startup fast.
 """
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,23 +15,22 @@ from mcp.shared.exceptions import MCPError
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
 from cams_mcp.redaction import scrub
+from cams_mcp.server.failures import report_failure
 
 if TYPE_CHECKING:
-    from cams_mcp.server.listings import Call
-    from cams_mcp.server.prompts import Completions
+    from cams_mcp.server.completions import Completions
+    from cams_mcp.server.listings import CallTool
 
-
-logger = logging.getLogger(__name__)
 Context = ServerRequestContext[Any, Any]
 
 
-class Guidance:
-    """The handlers of prompts, completion and resources.
+class PromptAndResourceHandlers:
+    """Handlers for prompts, completion and resources.
 
     Args:
-        visible: the names of the tools that whoever asks now can call.
-        principal: who asks now.
-        call: calls a tool for whoever asks; gives the result's structured content.
+        visible: returns the names of the tools that the current caller can use.
+        principal: returns the current caller's principal.
+        call: calls a tool for the current caller and returns the result's structured content.
     """
 
     def __init__(
@@ -49,7 +46,7 @@ class Guidance:
 
     @property
     def handlers(self) -> dict[str, Any]:
-        """As `Server` takes them."""
+        """Keyword arguments for `Server`."""
         return {
             "on_list_prompts": self.list_prompts,
             "on_get_prompt": self.get_prompt,
@@ -60,23 +57,23 @@ class Guidance:
         }
 
     async def list_prompts(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-        from cams_mcp.server.prompts import list_prompts  # noqa: PLC0415 - not needed to start
+        from cams_mcp.server.prompts import list_prompts
 
         return types.ListPromptsResult(prompts=list_prompts(self._visible()))
 
     async def get_prompt(self, ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
-        from cams_mcp.server.prompts import get_prompt  # noqa: PLC0415 - not needed to start
+        from cams_mcp.server.prompts import get_prompt
 
-        with _errors_told("prompt"):
+        with _protocol_errors("prompt"):
             return get_prompt(params.name, params.arguments or {}, self._visible())
 
     async def complete(self, ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
-        from cams_mcp.server.prompts import Completions  # noqa: PLC0415 - not needed to start
+        from cams_mcp.server.completions import Completions
 
         if not isinstance(params.ref, types.PromptReference):
             raise MCPError(types.INVALID_PARAMS, "This server has no resource templates to complete.")
         self._completions = self._completions or Completions()
-        with _errors_told("completion"):
+        with _protocol_errors("completion"):
             found = await self._completions.complete(
                 params.ref.name,
                 params.argument,
@@ -90,7 +87,7 @@ class Guidance:
     async def list_resources(
         self, ctx: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        from cams_mcp.server.resources import RESOURCES  # noqa: PLC0415 - not needed to start
+        from cams_mcp.server.resources import RESOURCES
 
         return types.ListResourcesResult(resources=list(RESOURCES))
 
@@ -100,9 +97,9 @@ class Guidance:
         return types.ListResourceTemplatesResult(resource_templates=[])
 
     async def read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        from cams_mcp.server.resources import RESOURCES, read_resource  # noqa: PLC0415 - not needed to start
+        from cams_mcp.server.resources import RESOURCES, read_resource
 
-        with _errors_told("resource"):
+        with _protocol_errors("resource"):
             found = await read_resource(params.uri, self._visible(), self._calls(ctx))
         if found is None:
             known = ", ".join(resource.uri for resource in RESOURCES)
@@ -111,7 +108,7 @@ class Guidance:
             )
         return found
 
-    def _calls(self, ctx: Context) -> Call:
+    def _calls(self, ctx: Context) -> CallTool:
         async def call(tool: str, arguments: dict[str, Any]) -> Any:
             return await self._call(ctx, tool, arguments)
 
@@ -119,8 +116,8 @@ class Guidance:
 
 
 @contextmanager
-def _errors_told(what: str) -> Generator[None]:
-    """Errors of ours as errors of the protocol."""
+def _protocol_errors(what: str) -> Generator[None]:
+    """Convert exceptions to MCP errors."""
     try:
         yield
     except InvalidArguments as error:
@@ -129,9 +126,5 @@ def _errors_told(what: str) -> Generator[None]:
         raise MCPError(types.INTERNAL_ERROR, str(error)) from None
     except MCPError:
         raise
-    except Exception as error:  # noqa: BLE001 - a defect of ours must not take the client's session down
-        # Not the error's text: it could repeat what CAMS said. The frames are enough to find it.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("%s failed with %s\n%s", what, type(error).__name__, frames)  # noqa: TRY400
-        told = f"cams-mcp itself failed ({type(error).__name__}). Please report it with the server's log."
-        raise MCPError(types.INTERNAL_ERROR, told) from None
+    except Exception as error:  # noqa: BLE001 - a bug in cams-mcp must not end the client's session
+        raise MCPError(types.INTERNAL_ERROR, report_failure(what, error)) from None

@@ -10,10 +10,10 @@ from typing import Any
 import mcp_types as types
 
 from cams_mcp import errors
-from cams_mcp.models import AnyTool
-from cams_mcp.operations import OPERATIONS
+from cams_mcp.operation import AnyTool
+from cams_mcp.operations import LIST_INSTANCE, OPERATIONS
 from cams_mcp.redaction import printable
-from cams_mcp.server.listings import Call, read_rows
+from cams_mcp.server.listings import CallTool, read_rows
 from cams_mcp.tools.schemas import WRITE_INPUT, WRITE_OUTPUT, described_input, described_output
 
 ACCOUNTS = "cams://accounts"
@@ -38,7 +38,7 @@ RESOURCES = (
 )
 
 
-async def read_resource(uri: str, tools: Collection[str], call: Call) -> types.ReadResourceResult | None:
+async def read_resource(uri: str, tools: Collection[str], call: CallTool) -> types.ReadResourceResult | None:
     """The contents of a resource; None if there is no such.
 
     Args:
@@ -57,8 +57,8 @@ async def read_resource(uri: str, tools: Collection[str], call: Call) -> types.R
     return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, mime_type=kind, text=text)])
 
 
-async def _accounts(call: Call) -> str:
-    rows, total = await read_rows(call, "list_instance", {}, pages=MOST_PAGES)
+async def _accounts(call: CallTool) -> str:
+    rows, total = await read_rows(call, LIST_INSTANCE, {}, most_pages=MOST_PAGES)
     channels: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         instance = {
@@ -99,7 +99,7 @@ def errors_reference() -> str:
 def _known(tools: Collection[str]) -> list[AnyTool]:
     known: list[AnyTool] = list(OPERATIONS)
     if not set(tools) <= {tool.name for tool in known}:
-        from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415 - not always wanted
+        from cams_mcp.upload.service import FILE_TOOLS
 
         known += FILE_TOOLS
     return known

@@ -1,4 +1,4 @@
-"""Serve over stdio until the client closes it or a signal comes."""
+"""Serve over stdio until the client closes the connection or a signal arrives."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 async def serve_stdio(server: Server[Any]) -> None:
-    """Serve one client. Returns at end of input; on SIGINT or SIGTERM ends the process with status 0."""
+    """Serve one client. Returns at end of input; exits the process with status 0 on SIGINT or SIGTERM."""
     quiet_sdk()
     lines = anyio.wrap_file(_take_input())
     async with anyio.create_task_group() as group:
         serving = anyio.CancelScope()
         group.start_soon(_stop_on_signal, serving)
         with serving:
-            # Of the SDK's transport only the output is used: its reader drops what it cannot read without an answer.
+            # Use only the output side of the SDK's transport: its reader drops invalid messages without a response.
             output = stdio_server(stdin=anyio.wrap_file(io.StringIO()))
             arriving, arrived = anyio.create_memory_object_stream[SessionMessage | Exception](0)
             async with output as (nothing, write), nothing, arrived, anyio.create_task_group() as reading:
@@ -41,10 +41,10 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 
 def _take_input() -> BinaryIO:
-    """Standard input, for this server alone: whoever else reads from it finds its end."""
+    """Take exclusive ownership of standard input: any other reader in this process gets end of file."""
     try:
         is_own = sys.stdin.fileno() != 0
-    except OSError:  # a program that embeds this one gave it an input without a descriptor
+    except OSError:  # an embedding program replaced stdin with a stream that has no descriptor
         is_own = True
     if is_own:
         return sys.stdin.buffer
@@ -60,7 +60,7 @@ async def _read(
     arriving: MemoryObjectSendStream[SessionMessage | Exception],
     answer: Callable[[SessionMessage], Awaitable[None]],
 ) -> None:
-    """Hand the messages to the server, and answer in its place those that cannot be read."""
+    """Forward valid messages to the server, and answer invalid ones directly."""
     async with arriving:
         async for line in lines:
             if not line.strip():
@@ -68,7 +68,7 @@ async def _read(
             try:
                 message = SessionMessage(read_message(line))
             except Unreadable as error:
-                logger.info("a message was refused: %s", error)
+                logger.info("rejected a message: %s", error)
                 await answer(SessionMessage(error.answer))
             else:
                 await arriving.send(message)
@@ -77,8 +77,8 @@ async def _read(
 async def _stop_on_signal(serving: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
-            # Running calls are cancelled and their connections closed. The thread that reads standard input cannot
-            # be cancelled: it would hold the process until the client sends or closes. So leave without it.
+            # Cancelling ends running calls and closes their connections. The thread that reads standard input cannot
+            # be cancelled and would keep the process alive until the client sends or closes, so exit without it.
             serving.cancel()
             await anyio.sleep(0.1)
             flush()

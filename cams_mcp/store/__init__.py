@@ -1,4 +1,4 @@
-"""What must outlive a call: approvals, the ledger of writes, the audit trail, upload jobs."""
+"""State that outlives a call: approvals, the ledger of writes, the audit trail, and upload jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cams_mcp.store.address import SQLITE, check_store_url
 from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import FILE_NAME
 from cams_mcp.store.journal import Job, Journal
-from cams_mcp.store.records import Earlier, Event, Standing, Write, doubtful
+from cams_mcp.store.records import Earlier, Event, Standing, Write
 from cams_mcp.store.sqlite import Store
 
 __all__ = [
@@ -26,26 +26,25 @@ __all__ = [
     "Store",
     "Write",
     "check_store_url",
-    "doubtful",
     "open_store",
 ]
 
 
 def open_store(url: str, directory: Path | None) -> BaseStore:
-    """The store of this URL, or the SQLite store in `directory`. Opened at first use.
+    """The store at this URL, or the SQLite store in `directory`. It connects on first use.
 
     Raises:
-        ConfigurationError: not such a URL, or the library for it is not installed.
+        ConfigurationError: the URL is not supported, or its client library is not installed.
     """
     check_store_url(url)
     if url == SQLITE:
         return Store(directory)
     try:
-        from cams_mcp.store.redis import RedisStore  # noqa: PLC0415 - an extra, and not always wanted
+        from cams_mcp.store.redis import RedisStore
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
         raise ConfigurationError(
-            "--store needs the package redis, which is not installed.", hint="Install cams-mcp[redis]."
+            "--store requires the package redis, which is not installed.", hint="Install cams-mcp[redis]."
         ) from None
     return RedisStore(url)

@@ -1,4 +1,4 @@
-"""Where a store is, as the operator writes it."""
+"""Validate the --store option."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from urllib.parse import parse_qsl, urlsplit
 from cams_mcp.errors import ConfigurationError
 
 SQLITE = "sqlite"
-"""The word for the SQLite file in the state directory."""
+"""Selects the SQLite file in the state directory."""
 
 _TLS_FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
 
 def check_store_url(url: str) -> None:
-    """Raise ConfigurationError unless this is "sqlite" or the URL of a Redis. Says nothing of what was given."""
+    """Raise ConfigurationError unless this is "sqlite" or a Redis URL. The error doesn't repeat the value."""
     if url == SQLITE:
         return
     try:
@@ -27,7 +27,7 @@ def check_store_url(url: str) -> None:
     good = good and parts.scheme in ("redis", "rediss") and not parts.fragment and url.isprintable() and " " not in url
     if not good or not re.fullmatch(r"/?|/\d{1,5}", parts.path) or not options.keys() <= allowed:
         raise ConfigurationError(
-            "--store is neither sqlite nor the URL of a Redis.",
-            hint="Use one like redis://127.0.0.1:6379/0, or rediss://USER:PASSWORD@HOST:PORT/NUMBER for TLS, with "
-            "?ssl_ca_certs=FILE for a private authority. Write special characters of the password in percent codes.",
+            "--store is neither sqlite nor a Redis URL.",
+            hint="Use a URL like redis://127.0.0.1:6379/0, or rediss://USER:PASSWORD@HOST:PORT/NUMBER for TLS, with "
+            "?ssl_ca_certs=FILE for a private CA. Percent-encode special characters of the password.",
         )

@@ -1,13 +1,13 @@
-"""The rules of approvals, the ledger of writes and the audit trail, whatever they are kept in.
+"""The interface of the store: approvals, the ledger of writes and the audit trail, independent of the backend.
 
-Every method is one step: all of it happens or none, and one at a time over all processes and hosts that share the
-store. How a step is made whole is the concern of `Store` (SQLite) and `RedisStore`.
+Every method is one step. A step is atomic, and steps run one at a time across all processes and hosts that share the
+store. `Store` (SQLite) and `RedisStore` implement steps.
 
-Approvals are kept as hashes of their tokens. The ledger and the trail hold ids, counts and salted digests, never an
-address.
+The store identifies approvals by a hash of their token. The ledger and the audit trail hold ids, counts and salted
+digests, never an e-mail address or a phone number.
 
-Each method that begins something first records the end of what nobody else can end any more: of approvals that expired,
-and of writes whose process was killed before it recorded their outcome.
+Methods that begin something first record endings that no other process will record: approvals that expired, and
+writes whose process was killed before it recorded their outcome.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ T = TypeVar("T")
 
 
 class BaseStore(ABC):
-    """Safe for several threads and several processes.
+    """Safe to use from several threads and processes.
 
     Attributes:
-        journal: of upload jobs.
-        renew_seconds: how often `renew` must be called while a write is in flight; None for never.
+        journal: the upload jobs.
+        renew_seconds: how often to call `renew` while a write is in flight; None for never.
     """
 
     journal: Journal
     renew_seconds: float | None = None
 
     def __init__(self) -> None:
-        self._late: deque[Callable[[Step], None]] = deque()
+        self._unrecorded: deque[Callable[[Step], None]] = deque()
 
     @abstractmethod
     def close(self) -> None:
-        """Release files and connections; the next use opens them again."""
+        """Release files and connections. The next use reopens them."""
 
     @abstractmethod
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """The audit trail from a time (seconds since 1970) on, oldest first."""
+        """The audit trail since a time (seconds since 1970), oldest first."""
 
     @abstractmethod
     def renew(self) -> None:
@@ -72,21 +72,21 @@ class BaseStore(ABC):
 
     @abstractmethod
     def _run(self, work: Callable[[Step], T]) -> T:
-        """Do all of `work` in one step, or nothing of it. It may be run again from its beginning.
+        """Run `work` as one atomic step. The store may restart it from the beginning.
 
         Raises:
-            StoreError: what is kept cannot be read or written.
+            StoreError: the store cannot be read or written.
         """
 
     def digest(self, *parts: Any) -> str:
-        """A salted SHA-256 of JSON values, in hexadecimal: equal parts, equal digest, in this store only."""
+        """A salted SHA-256 of JSON values, in hexadecimal. Equal values have equal digests within this store only."""
         return salted(self._run(lambda step: step.salt), json.dumps(parts, sort_keys=True))
 
     def issue(self, write: Write, channel: Channel, seconds: float, *, replaces: str | None = None) -> str:
-        """Open an approval that can be spent once within `seconds`; returns its token. Records the question.
+        """Record the question and open an approval that can be used once, within `seconds`. Returns its token.
 
         Args:
-            replaces: the token of an approval for the same question, which ends here.
+            replaces: the token of an earlier approval for the same question, which expires now.
         """
         token = secrets.token_urlsafe(24)
         self._prepare()
@@ -94,9 +94,9 @@ class BaseStore(ABC):
         def work(step: Step) -> None:
             replaced = step.take_approval(token_hash(replaces)) if replaces is not None else None
             if replaces is not None and replaced is not None and replaced.binding != write.binding:
-                step.put_approval(token_hash(replaces), replaced)  # of another question
+                step.put_approval(token_hash(replaces), replaced)  # for a different write
             elif replaced is not None:
-                step.append("expired", {**replaced.entry, "reason": "the question is asked again"})
+                step.append("expired", {**replaced.entry, "reason": "the question was asked again"})
             entry = audit_entry(step.salt, write, channel)
             seen = step.last_write(write.digests)
             step.put_approval(
@@ -113,26 +113,27 @@ class BaseStore(ABC):
         channel: Channel,
         token: str | None,
         *,
-        users_per_day: int | None = None,
+        per_day: int | None = None,
         hold_seconds: float = 0.0,
         standing: Standing | None = None,
     ) -> int:
-        """In one step: use up an approval, check the limits, and enter the write as one whose outcome is unknown.
+        """Use up an approval, check the limits, and record the write with an unknown outcome, all in one step.
 
-        One step, so that one approval cannot be spent twice and two writes cannot both fit under a limit.
+        As one step, no approval can be used twice, and two concurrent writes cannot together exceed a limit.
 
         Args:
-            channel: how the approval must have come.
-            token: the approval's; None only where nobody is asked at all.
-            users_per_day: how many users may be sent to the audience in 24 hours.
-            hold_seconds: without a token, a repetition of the same list within this time is refused.
-            standing: what the write resumes, if it is the rest of an upload.
+            channel: the channel that the approval must have come through.
+            token: the approval's token; None only if no approval is required (--confirm off).
+            per_day: the most units that may be sent to one target in 24 hours.
+            hold_seconds: without a token, reject a repetition of the same list within this time.
+            standing: the approval of the upload that this write resumes, if any.
 
         Returns:
             The write's number in the ledger, for `finish`.
 
         Raises:
-            NotConfirmed: unknown, spent, expired or foreign approval, or over a limit. The approval is gone anyway.
+            NotConfirmed: the approval is unknown, used, expired or for another write, or a limit is exceeded. The
+                approval is used up in any case.
         """
         self._prepare()
 
@@ -141,20 +142,20 @@ class BaseStore(ABC):
             if token is not None:
                 problem = spend(step, write, channel, token)
             elif (earlier := find_earlier(step, write, hold_seconds, standing)) is not None:
-                problem = held(earlier, resumes=standing is not None)
-            return problem or enter(step, write, channel, "approved", users_per_day, standing)
+                problem = held(earlier, write.effect, resumes=standing is not None)
+            return problem or enter(step, write, channel, "approved", per_day, standing)
 
         return self._blocked_or_number(work, write, channel)
 
-    def resume(self, write: Write, standing: Standing, *, users_per_day: int | None = None) -> int | None:
-        """In one step: enter the rest of an upload under the approval that it has, if that is still good.
+    def resume(self, write: Write, standing: Standing, *, per_day: int | None = None) -> int | None:
+        """Record the rest of an upload as a write under its existing approval, in one step, if that is still valid.
 
         Returns:
-            The write's number in the ledger; None if a person must approve it again, because the approval is older
-            than `RESUME_SECONDS` or the same people were sent since.
+            The write's number in the ledger. None if a person must approve it again, because the approval is older
+            than `RESUME_SECONDS` or the same contents have been sent since.
 
         Raises:
-            NotConfirmed: over the limit.
+            NotConfirmed: a limit is exceeded.
         """
         self._prepare()
 
@@ -162,7 +163,7 @@ class BaseStore(ABC):
             is_fresh = 0 <= step.now - standing.approved < RESUME_SECONDS
             if not is_fresh or step.overlapping(write, standing.write) is not None:
                 return None
-            return enter(step, write, "resumed", "resumed", users_per_day, standing)
+            return enter(step, write, "resumed", "resumed", per_day, standing)
 
         return self._blocked_or_number(work, write, "resumed")
 
@@ -178,25 +179,25 @@ class BaseStore(ABC):
             raise outcome
         return outcome
 
-    def check_limit(self, write: Write, users_per_day: int | None, standing: Standing | None = None) -> None:
-        """Raise NotConfirmed if the day's limit forbids the write already now."""
+    def check_limit(self, write: Write, per_day: int | None, standing: Standing | None = None) -> None:
+        """Raise NotConfirmed if the write would exceed the daily limit now."""
         self._prepare()
-        problem = self._run(lambda step: limit_problem(step, write, users_per_day, standing))
+        problem = self._run(lambda step: limit_problem(step, write, per_day, standing))
         if problem is not None:
             raise problem
 
     def _prepare(self) -> None:
-        """Record what is left to record, in steps of their own: in Redis a step does not see its own changes."""
+        """Record overdue outcomes and endings in separate steps: a step in Redis does not see its own changes."""
         self._catch_up()
         self._run(record_ends)
 
     def _catch_up(self) -> None:
-        while self._late:
-            self._run(self._late[0])
-            self._late.popleft()
+        while self._unrecorded:
+            self._run(self._unrecorded[0])
+            self._unrecorded.popleft()
 
-    def _catch_up_quietly(self) -> None:
-        with suppress(StoreError):  # another process will record what is left as unknown
+    def _try_catch_up(self) -> None:
+        with suppress(StoreError):  # another process will record these writes as unknown
             self._catch_up()
 
     def finish(
@@ -207,26 +208,26 @@ class BaseStore(ABC):
         outcome: Outcome,
         request_id: str | None,
         reason: str | None,
-        users: int | None = None,
+        amount: int | None = None,
     ) -> None:
-        """Enter how a write ended; `users` is how many were or may have been sent, if not all."""
+        """Record the outcome of a write. `amount` is how many units were or may have been sent, if not all."""
         event: Event = "failed" if outcome == "refused" else outcome
         reason = scrub(reason) if reason else None
 
         def work(step: Step) -> None:
             shown = shown_id(step.salt, request_id) if request_id else None
-            step.finish(number, outcome, shown, users)
+            step.finish(number, outcome, shown, amount)
             append(step, event, write, channel, request_id=shown, reason=reason)
 
         try:
             self._run(work)
         except StoreError:
-            # Recorded by the next step, or as unknown by another process once this one has ended.
-            self._late.append(work)
+            # A later step retries this. If this process ends first, another one records the outcome as unknown.
+            self._unrecorded.append(work)
             raise
 
     def decline(self, write: Write, channel: Channel, token: str, reason: str) -> None:
-        """Withdraw an approval: the person said no, or can no longer say yes."""
+        """Withdraw an approval: the person declined or can no longer respond."""
 
         def work(step: Step) -> None:
             approval = step.take_approval(token_hash(token))
@@ -240,8 +241,8 @@ class BaseStore(ABC):
         self._run(lambda step: append(step, event, write, channel, reason=reason))
 
     def earlier(self, write: Write, seconds: float, standing: Standing | None = None) -> Earlier | None:
-        """The last write of the same list that was or may have been applied in the last `seconds`.
+        """The last write of the same list in the last `seconds` that was or may have been applied.
 
-        For the rest of an upload: the last one since the upload stopped, however long ago.
+        For the rest of an upload, the last such write since the upload stopped, regardless of `seconds`.
         """
         return self._run(lambda step: find_earlier(step, write, seconds, standing))

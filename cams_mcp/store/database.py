@@ -1,9 +1,9 @@
-"""One SQLite file for all processes of a user: nobody else can read it, it is opened at first use and used in steps.
+"""One private SQLite file that all processes of a user share, opened on first use and accessed in transactions.
 
-The file keeps a rollback journal, not a write-ahead log. A log would make a step cheaper by half a millisecond, but
-holds what was committed beside the file: if the log disappears under a running server, one process goes on with the
-deleted log while the next one finds the approvals unspent. With a journal, a committed step is in the file itself, and
-between steps the file is all there is.
+The file uses a rollback journal, not a write-ahead log. A log would save half a millisecond per step, but it keeps
+committed data outside the file. If someone deleted the log under a running server, that process would continue with
+the deleted log while the next one would find the approvals unused. With a rollback journal, a committed step is in the
+file itself, and between steps no other file matters.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from cams_mcp.deadlines import busy, seconds_until, step_deadline
-from cams_mcp.store.files import FILE_NAME, cannot_be_kept, identity, make_private_file
+from cams_mcp.store.files import FILE_NAME, identity, make_private_file, record_unavailable
 
 __all__ = ["FILE_NAME", "Database"]
 
 RETRY_SECONDS = 0.003
-"""SQLite's own way of waiting tries ever more rarely: whoever waits longest is overtaken by everybody else."""
+"""A constant interval. SQLite's own busy handler backs off, which starves the process that has waited longest."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (salt BLOB NOT NULL);
@@ -88,7 +88,7 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 
 
-_ADDED = {
+_ADDED_COLUMNS = {
     "approvals": {"entry": "TEXT NOT NULL DEFAULT '{}'"},
     "writes": {
         "part_digest": "TEXT NOT NULL DEFAULT ''",
@@ -98,21 +98,21 @@ _ADDED = {
     },
     "uploads": {"approved": "REAL NOT NULL DEFAULT 0", "doubted": "INTEGER NOT NULL DEFAULT 0"},
 }
-"""Columns that a file made by cams-mcp 0.1.0 does not have."""
+"""Columns missing from files created by cams-mcp 0.1.0."""
 
 
 class Database:
-    """Safe for several threads and several processes.
+    """Safe to use from several threads and processes.
 
-    Every step makes sure that it works on the record that this object knows: the same file, with the last entry of the
-    audit trail that it saw still in place. If somebody replaced the record, its open approvals are deleted, because
-    they may have been spent in the record that was there before.
+    Every step verifies that it works on the record that this object knows: the same file, still containing the last
+    audit entry that this object saw. If the record was replaced, its open approvals are deleted, because they may have
+    been used in the previous record.
 
     Args:
-        directory: where the file lives; made with mode 0700, the file with 0600. None keeps everything in memory.
+        directory: where the file lives, created with mode 0700 and the file with 0600. None keeps everything in memory.
 
     Attributes:
-        salt: of the digests; valid within a transaction.
+        salt: for the digests; valid within a transaction.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -129,17 +129,17 @@ class Database:
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no file yet."""
-        with suppress(OSError):  # a transaction meets it again and tells
+        """Whether the file does not exist yet."""
+        with suppress(OSError):  # a transaction will hit the same error and report it
             return self._directory is not None and identity(self._directory) is None
         return False
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """One step, whole or not at all, one at a time over all processes.
+        """Run one atomic step. Only one runs at a time across all processes.
 
         Raises:
-            StoreError: the database cannot be opened, read or written, or not before the step's deadline.
+            StoreError: the database cannot be opened, read or written, or the step's deadline passed.
         """
         deadline = step_deadline()
         if not self._lock.acquire(timeout=seconds_until(deadline)):
@@ -151,7 +151,7 @@ class Database:
                 last_entry = _last_entry(database)
                 database.execute("COMMIT")
             except BaseException:
-                # Some errors, a full disk for one, roll back by themselves.
+                # SQLite itself rolls back after some errors, such as a full disk.
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
@@ -161,24 +161,24 @@ class Database:
             if _is_busy(error):
                 raise busy() from error
             if self._directory is not None:
-                self._disconnect()  # the next step opens the file again, whatever became of it
-            # The text of an OSError has the path of the state directory.
+                self._disconnect()  # the next step reopens the file
+            # The message of an OSError contains the path of the state directory.
             problem = error.strerror or type(error).__name__ if isinstance(error, OSError) else error
-            raise cannot_be_kept(problem, "Make the state directory writable") from error
+            raise record_unavailable(problem, "Make the state directory writable") from error
         finally:
             self._lock.release()
 
     def _begin(self, deadline: float) -> sqlite3.Connection:
-        """Start a transaction in the file that is there now."""
+        """Start a transaction in the file that currently exists."""
         while True:
             if self._connection is not None and not self._is_in_place():
                 self._disconnect()
             database = self._connection = self._connection or self._open(deadline)
-            # Forget the pages read so far. SQLite checks a counter in the file to see whether they are still good, but
-            # a file that was overwritten from outside can have the same count and other contents.
+            # Drop cached pages. SQLite uses a counter in the file to validate them, but a file that another program
+            # overwrote can have the same counter with different contents.
             database.execute("PRAGMA shrink_memory")
             _begin_exclusive(database, deadline)
-            # Looked at again under the lock, because the file may have been replaced during the wait for it.
+            # Check again under the lock, because the file may have been replaced during the wait.
             if self._directory is None or (
                 self._is_in_place() and _keeps_no_log(database) and self._continues(database)
             ):
@@ -188,15 +188,15 @@ class Database:
                 raise busy()
 
     def _check_kept(self) -> None:
-        """Raise StoreError if the step was committed to a file that is not there any more: nobody would see it."""
+        """Raise StoreError if the step was committed to a file that is no longer in place: no one would ever see it."""
         if not self._is_in_place():
-            raise cannot_be_kept("its file was moved, deleted or replaced during the step", "Call again,")
+            raise record_unavailable("its file was moved, deleted or replaced during the step", "Try again,")
 
     def _is_in_place(self) -> bool:
         return self._directory is None or identity(self._directory) == self._file
 
     def _continues(self, database: sqlite3.Connection) -> bool:
-        """Whether the trail goes on from where this object left it: entries are never changed or deleted."""
+        """Whether the last audit entry that this object saw is still in place: entries are never changed or deleted."""
         last = self._last_entry
         return last is None or database.execute("SELECT * FROM audit WHERE id = ?", last[:1]).fetchone() == last
 
@@ -210,8 +210,8 @@ class Database:
         found = identity(self._directory) if self._directory is not None else None
         database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            _keep_no_log(database, deadline)
-            # EXTRA also syncs the directory once the journal is deleted: a journal that comes back after a power
+            _retry("PRAGMA journal_mode = DELETE", database, deadline)
+            # EXTRA also syncs the directory after the journal is deleted. A journal that reappeared after a power
             # failure would undo the step.
             database.execute("PRAGMA synchronous = EXTRA")
             _begin_exclusive(database, deadline)
@@ -220,7 +220,7 @@ class Database:
                 database.execute("DELETE FROM approvals")
                 self._last_entry = None
             database.execute("COMMIT")
-            # If another file took this one's place in between, `_begin` notices it.
+            # If the file was replaced in the meantime, `_begin` notices.
             self._file = found
         except BaseException:
             database.close()
@@ -229,7 +229,7 @@ class Database:
 
 
 def _prepare(database: sqlite3.Connection) -> bytes:
-    """Make the tables that are not there yet; returns the salt."""
+    """Create missing tables and columns. Returns the salt."""
     _add_columns(database)
     for statement in _statements(_SCHEMA):
         database.execute(statement)
@@ -241,7 +241,7 @@ def _prepare(database: sqlite3.Connection) -> bytes:
 
 
 def _add_columns(database: sqlite3.Connection) -> None:
-    for table, columns in _ADDED.items():
+    for table, columns in _ADDED_COLUMNS.items():
         present = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
         for column, kind in columns.items():
             if present and column not in present:
@@ -249,21 +249,17 @@ def _add_columns(database: sqlite3.Connection) -> None:
 
 
 def _begin_exclusive(database: sqlite3.Connection, deadline: float) -> None:
-    # Not IMMEDIATE: a reader outside of cams-mcp would then make COMMIT wait.
+    # Not IMMEDIATE: a reader outside cams-mcp could then delay COMMIT.
     _retry("BEGIN EXCLUSIVE", database, deadline)
 
 
-def _keep_no_log(database: sqlite3.Connection, deadline: float) -> None:
-    _retry("PRAGMA journal_mode = DELETE", database, deadline)
-
-
 def _keeps_no_log(database: sqlite3.Connection) -> bool:
-    """False once another program, an older cams-mcp for one, switched the file to write-ahead logging."""
+    """False if another program, such as an older cams-mcp, has switched the file to write-ahead logging."""
     return database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 def _retry(statement: str, database: sqlite3.Connection, deadline: float) -> None:
-    """Execute a statement as soon as other processes let it."""
+    """Execute a statement, retrying while other processes hold the lock."""
     while True:
         try:
             database.execute(statement)
@@ -284,12 +280,12 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _statements(script: str) -> list[str]:
-    """Split a script; `executescript` would commit the transaction it runs in."""
+    """Split a script into statements. `executescript` would commit the current transaction."""
     statements: list[str] = []
-    held = ""
+    pending = ""
     for line in script.splitlines(keepends=True):
-        held += line
-        if sqlite3.complete_statement(held):
-            statements.append(held)
-            held = ""
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
     return statements

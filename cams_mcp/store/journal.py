@@ -1,7 +1,7 @@
-"""Upload jobs and their batches, in the same store as the ledger: entered before a batch is sent and after.
+"""Upload jobs and their batches, in the same store as the ledger. Each batch is recorded before and after it is sent.
 
-A job belongs to whoever took it last. A runner that lost its job finds out before its next batch, so that two of them
-never send the same people.
+A job belongs to the runner that took it last. A runner that has lost its job finds out before its next batch, so two
+runners never send the same part.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ JobState = Literal["running", "stopped", "done"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """People number `first` (from 0) up to `first + users`, of those that are sent."""
+    """The items from number `first` (counted from 0) up to, but not including, `first + count`."""
 
     first: int
-    users: int
+    count: int
     state: BatchState
     request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An upload.
+    """An upload job.
 
     Attributes:
-        path: the file, absolute.
-        arguments: what it was called with, to read the file the same way again.
-        binding: digest of who uploads which people to which audience, as the guard knows it.
-        total: how many people in all.
-        write: the number of its last run in the ledger.
-        approved: when a person approved it last, seconds since 1970, UTC.
-        doubted: how many people, from the first on, include all that were ever in a batch of unknown outcome. That CAMS
-            refuses them when they are sent again says nothing about the first time.
-        batches: in order of their people.
+        path: absolute path of the file.
+        arguments: the tool's arguments, to read the file the same way on a resume.
+        binding: the guard's digest of who uploads what to which target.
+        total: number of items in the upload.
+        write: ledger number of the last run.
+        approved: when a person last approved it, seconds since 1970, UTC.
+        doubted: the end of the last batch that ever had an unknown outcome. If CAMS later refuses the same items, the
+            first attempt may still have been applied.
+        batches: in order of their items.
     """
 
     id: str
@@ -58,28 +58,28 @@ class Job:
 
     @property
     def sent(self) -> int:
-        """How many people, from the first on, are known to be applied."""
+        """How many items, counted from the first, were certainly applied."""
         sent = 0
         for batch in self.batches:
             if batch.first == sent and batch.state == "sent":
-                sent += batch.users
+                sent += batch.count
         return sent
 
     @property
     def ambiguous(self) -> Batch | None:
-        """The batch that may or may not have been applied, if there is one."""
+        """The batch after those, if its outcome is unknown."""
         sent = self.sent
         return next((each for each in self.batches if each.first == sent and each.state in _AMBIGUOUS), None)
 
     @property
     def position(self) -> tuple[int, int]:
-        """How many people are known to be applied, and of how many after them it is not known."""
+        """How many items were certainly applied, and how many after them may have been."""
         sent = self.sent
         batch = self.ambiguous
-        return sent, max(self.doubted, sent + batch.users if batch else 0, sent) - sent
+        return sent, max(self.doubted, sent + batch.count if batch else 0, sent) - sent
 
     def is_at(self, position: tuple[int, int]) -> bool:
-        """Whether what is left to send is still what it was at this position."""
+        """Whether the job is still unfinished and at this position."""
         return self.state != "done" and self.position == position
 
 
@@ -91,36 +91,36 @@ class Journal(ABC):
 
     @abstractmethod
     def start(self, path: str, arguments: Mapping[str, Any], binding: str, total: int, write: int) -> tuple[str, str]:
-        """Enter a new job; returns its id and its owner's key."""
+        """Create a job. Returns its id and the owner's key."""
 
     @abstractmethod
     def take(self, job: str, position: tuple[int, int], write: int, *, approved: bool) -> str:
-        """Take a job over; returns the new owner's key. The process that ran it stops before its next batch.
+        """Take over a job. Returns the new owner's key. A process still running it stops before its next batch.
 
         Args:
-            position: what `Job.position` was when the rest to send was decided on.
-            write: the number of this run in the ledger.
+            position: `Job.position` when the items left to send were determined.
+            write: ledger number of this run.
             approved: whether a person approved this run.
 
         Raises:
-            NotConfirmed: the job has progressed since then, is complete, or is gone.
+            NotConfirmed: the job has progressed since then, is complete, or no longer exists.
         """
 
     @abstractmethod
-    def before(self, job: str, owner: str, first: int, users: int) -> None:
-        """Enter that a batch is about to be sent, in place of refused attempts: the people from here on are cut anew.
+    def before(self, job: str, owner: str, first: int, count: int) -> None:
+        """Record that a batch is about to be sent. Replaces earlier attempts at this position and beyond.
 
         Raises:
-            NotConfirmed: another process took the job over.
+            NotConfirmed: another process took over the job.
         """
 
     @abstractmethod
     def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
-        """Enter how a batch ended, if the job is still this owner's: another one may have cut another batch there."""
+        """Record how a batch ended, unless another process took over the job and may have replaced the batch."""
 
     @abstractmethod
     def end(self, job: str, owner: str, state: JobState, reason: str) -> None:
-        """Enter how a run ended, if the job is still its own."""
+        """Record how a run ended, unless another process took over the job."""
 
     @abstractmethod
     def jobs(self) -> list[Job]:
@@ -128,15 +128,18 @@ class Journal(ABC):
 
     @abstractmethod
     def job(self, job: str) -> Job | None:
-        """A job, if there is one of this id."""
+        """The job with this id, if it exists."""
 
 
 def progressed() -> NotConfirmed:
     return NotConfirmed(
-        "Nothing more was sent: another process resumed this upload in the meantime.",
-        hint="See `cams-mcp uploads`; resume it again if it stopped.",
+        "Nothing more was sent: another process has resumed this upload in the meantime.",
+        hint="Run `cams-mcp uploads` to check its state. If it has stopped, resume it again.",
     )
 
 
 def taken_over() -> NotConfirmed:
-    return NotConfirmed("Nothing more was sent: another process took this upload over.", hint="See `cams-mcp uploads`.")
+    return NotConfirmed(
+        "Nothing more was sent: another process took over this upload.",
+        hint="Run `cams-mcp uploads` to check its state.",
+    )

@@ -1,8 +1,8 @@
-"""Which processes that share a state directory are alive.
+"""Find out which processes that share a state directory are alive.
 
-Each process that writes holds a lock on a file of its own there. The system releases the lock when the process ends,
-however it ends, so a file that can be locked belongs to a process that is gone. SQLite does the locking, because it
-does so in the same way on every platform, and also between two stores in one process.
+Each process that writes creates a file there and holds a lock on it. The operating system releases the lock when the
+process ends for any reason, so a file that can be locked belongs to a dead process. SQLite does the locking, because
+its locks behave the same on every platform, and also between two stores in one process.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ _PREFIX = "cams-mcp.running-"
 
 
 class Presence:
-    """Not safe for several threads; the store uses it within its steps.
+    """The lock file of this process and those of others. Not thread-safe: the store uses it within steps.
 
     Args:
-        directory: the state directory; None for a store in memory, which ends with its process.
+        directory: the state directory; None for an in-memory store, which no other process can see.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
-        self._held: tuple[str, sqlite3.Connection] | None = None
+        self._own_lock: tuple[str, sqlite3.Connection] | None = None
 
     @property
     def name(self) -> str:
-        """The name that other processes know this one by. Takes the lock at first use.
+        """The name that identifies this process to others. Takes the lock on first use.
 
         Raises:
-            OSError, sqlite3.Error: the directory cannot be written to.
+            OSError, sqlite3.Error: the directory is not writable.
         """
         if self._directory is None:
             return "memory"
-        if self._held is not None and not (self._directory / f"{_PREFIX}{self._held[0]}").exists():
-            # Somebody deleted it, perhaps with the whole directory.
-            self._held[1].close()
-            self._held = None
-        if self._held is None:
-            self._forget_ended(self._directory)
-            self._held = self._hold(self._directory)
-        return self._held[0]
+        if self._own_lock is not None and not (self._directory / f"{_PREFIX}{self._own_lock[0]}").exists():
+            # The file was deleted, perhaps together with the directory.
+            self._own_lock[1].close()
+            self._own_lock = None
+        if self._own_lock is None:
+            self._remove_stale_locks(self._directory)
+            self._own_lock = self._create_lock(self._directory)
+        return self._own_lock[0]
 
     def is_alive(self, name: str) -> bool:
-        if self._directory is None or (self._held is not None and self._held[0] == name):
+        if self._directory is None or (self._own_lock is not None and self._own_lock[0] == name):
             return True
         path = self._directory / f"{_PREFIX}{name}"
-        lock = _lock(path)
+        lock = _try_lock(path)
         if lock is None:
             return path.exists()
         path.unlink(missing_ok=True)
@@ -56,33 +56,33 @@ class Presence:
         return False
 
     def close(self) -> None:
-        if self._held is not None and self._directory is not None:
-            name, lock = self._held
-            self._held = None
-            with suppress(OSError):  # Windows does not delete open files; the next process will
+        if self._own_lock is not None and self._directory is not None:
+            name, lock = self._own_lock
+            self._own_lock = None
+            with suppress(OSError):  # Windows cannot delete open files; the next process removes it
                 (self._directory / f"{_PREFIX}{name}").unlink(missing_ok=True)
             lock.close()
 
-    def _hold(self, directory: Path) -> tuple[str, sqlite3.Connection]:
+    def _create_lock(self, directory: Path) -> tuple[str, sqlite3.Connection]:
         while True:
             name = secrets.token_hex(8)
             path = directory / f"{_PREFIX}{name}"
             path.touch(mode=0o600, exist_ok=False)
-            lock = _lock(path)
-            # Another process may have found the file before it was locked, and removed it.
+            lock = _try_lock(path)
+            # Another process may have removed the file before it was locked.
             if lock is not None and path.exists():
                 return name, lock
             if lock is not None:
                 lock.close()
 
-    def _forget_ended(self, directory: Path) -> None:
+    def _remove_stale_locks(self, directory: Path) -> None:
         for path in directory.glob(f"{_PREFIX}*"):
             with suppress(OSError):
                 self.is_alive(path.name.removeprefix(_PREFIX))
 
 
-def _lock(path: Path) -> sqlite3.Connection | None:
-    """The file locked, or None if another process holds the lock or there is no such file."""
+def _try_lock(path: Path) -> sqlite3.Connection | None:
+    """Lock the file. None if another process holds the lock or the file does not exist."""
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False
@@ -90,7 +90,7 @@ def _lock(path: Path) -> sqlite3.Connection | None:
     except sqlite3.Error:
         return None
     try:
-        connection.execute("PRAGMA journal_mode = MEMORY")  # no second file
+        connection.execute("PRAGMA journal_mode = MEMORY")  # avoids a journal file on disk
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error:
         connection.close()

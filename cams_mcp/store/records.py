@@ -1,4 +1,4 @@
-"""What is kept of a write, in words that every kind of store shares."""
+"""The records that every store backend keeps, and the errors that follow from them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from typing import Any, Literal
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Outcome
+from cams_mcp.operation import Effect
 
 Event = Literal["asked", "approved", "declined", "expired", "blocked", "resumed", "sent", "failed", "unknown"]
-"""What the audit trail records: "blocked" by a limit, "failed" because CAMS refused it, "resumed" for an upload."""
+"""Audit trail events. "blocked": stopped by a limit. "failed": CAMS refused it. "resumed": the rest of an upload."""
 
 DAY_SECONDS = 86_400.0
 RESUME_SECONDS = DAY_SECONDS
-"""How long an approved upload that stopped may be resumed without another approval."""
+"""How long a stopped upload can be resumed without another approval."""
 
 ENDED = "the process ended before it recorded the outcome"
-"""The reason in the trail for a write whose process was killed."""
+"""The audit trail's reason for a write whose process was killed."""
 
 _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A write as the store knows it: who, what, how much; no addresses.
+    """A write as the store records it: caller, target and counts, but no personal data.
 
     Attributes:
-        binding: digest of exactly what may be sent, by whom, to where.
-        list_digest: digest of the audience and its list of people, in any order; empty without people.
-        part_digest: for the rest of an upload, the same digest of the people that are left; else empty.
+        binding: digest of exactly what may be sent, by whom, and to which endpoint.
+        list_digest: digest of the target and the contents in any order; empty without contents.
+        part_digest: for the rest of an upload, the same digest of the remaining contents; otherwise empty.
         target: the ids, by argument.
-        counts: how many users, e-mails, phones, duplicates.
+        counts: how many units, and other counts.
+        effect: what the operation changes, in words.
     """
 
     operation: str
@@ -44,30 +46,36 @@ class Write:
     client: str
     binding: str
     list_digest: str
-    audience: str
     target: Mapping[str, str]
     counts: Mapping[str, int]
+    effect: Effect
     part_digest: str = ""
 
     @property
-    def users(self) -> int:
-        return self.counts["users"]
+    def amount(self) -> int:
+        """How many units it writes; limits count them."""
+        return self.counts[self.effect.units]
+
+    @property
+    def target_id(self) -> str:
+        """The id of what it writes to; limits per day count by it."""
+        return self.target[self.effect.target_argument]
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The lists this write is compared by with other writes."""
+        """The list digests by which this write is compared to others."""
         return tuple(digest for digest in (self.list_digest, self.part_digest) if digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The approval that an upload got before it stopped.
+    """The existing approval of a stopped upload.
 
     Attributes:
         binding: digest of what was approved.
-        write: number in the ledger of the upload's last run; what was sent after it makes the approval void.
+        write: ledger number of the upload's last run. A later write of the same contents voids the approval.
         approved: when a person approved it, seconds since 1970, UTC.
-        doubtful: how many people were in a batch whose outcome is unknown; sending them again takes another approval.
+        doubtful: how many units were in a batch with unknown outcome. Sending them again requires another approval.
     """
 
     binding: str
@@ -78,18 +86,19 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An earlier write of the same list to the same audience: when (seconds since 1970, UTC), and how it ended."""
+    """An earlier write of the same list to the same target: its time (seconds since 1970, UTC) and outcome."""
 
     started: float
     outcome: Outcome
 
-    def __str__(self) -> str:
+    def sentence(self, effect: Effect) -> str:
+        """What happened then, and how to find out where that is unknown."""
         when = dt.datetime.fromtimestamp(self.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
         if self.outcome == "sent":
-            return f"the same list was already sent to this audience on {when}."
+            return f"the same list was already sent to this {effect.target} on {when}."
         return (
-            f"the same list was sent to this audience on {when}, and whether CAMS applied it is unknown. "
-            "Compare the audience's token_total with its value before that."
+            f"the same list was sent to this {effect.target} on {when}, but it is unknown whether CAMS applied it. "
+            f"To find out, {effect.how_to_check}."
         )
 
 
@@ -99,8 +108,8 @@ class Approval:
 
     Attributes:
         issued, expires: seconds since 1970, UTC.
-        seen_write: the number of the last write of the same list when the person was asked.
-        entry: the audit entry of the question, for the record of its expiry.
+        seen_write: ledger number of the last write of the same list when the question was asked.
+        entry: the audit entry of the question, to record its expiry with.
     """
 
     binding: str
@@ -111,19 +120,21 @@ class Approval:
     entry: Mapping[str, Any]
 
     def problem(self, write: Write, channel: Channel, now: float, last_write: int) -> NotConfirmed | None:
-        """Why this approval does not let `write` out, if so."""
+        """Why this approval does not cover `write`; None if it does."""
         if self.channel != channel or not self.issued <= now < self.expires:
             return no_approval()
         if not hmac.compare_digest(self.binding, write.binding):
             return NotConfirmed(
-                "Nothing was sent: this is not what was confirmed (other arguments, another caller, or another "
-                "endpoint or access key), so the confirmation is void.",
-                hint="Call again without confirmation_token, with the final arguments, for a new preview or question.",
+                "Nothing was sent: the confirmation was for a different call (other arguments, another caller, or "
+                "another endpoint or access key), so it is void.",
+                hint="Call again with the final arguments and without confirmation_token to get a new preview or "
+                "question.",
             )
         if last_write > self.seen_write:
             return NotConfirmed(
-                "Nothing was sent: the same list was sent to this audience after this question was asked.",
-                hint="Call again without confirmation_token; the new preview or question says when.",
+                f"Nothing was sent: the same list was sent to this {write.effect.target} after this question was "
+                "asked.",
+                hint="Call again without confirmation_token. The new preview or question shows when.",
             )
         return None
 
@@ -136,39 +147,30 @@ def no_approval() -> NotConfirmed:
     )
 
 
-def held(earlier: Earlier, *, resumes: bool = False) -> NotConfirmed:
-    """The error for a repetition where nobody is asked."""
+def held(earlier: Earlier, effect: Effect, *, resumes: bool = False) -> NotConfirmed:
+    """The error for a repetition under --confirm off."""
     return NotConfirmed(
-        f"Nothing was sent: {earlier} With --confirm off nobody can be asked whether to repeat it.",
-        hint="To send it all the same, resume where a person can approve it: without --yes and --confirm off."
+        f"Nothing was sent: {earlier.sentence(effect)} With --confirm off, no one can approve sending it again.",
+        hint="To send it anyway, resume without --yes and without --confirm off, so that a person can approve it."
         if resumes
-        else "Leave it, or have the operator lower --hold-hours.",
+        else "To allow the repetition, the operator must lower --hold-hours.",
     )
 
 
-def doubtful(users: int) -> NotConfirmed:
-    """The error for a resume that would repeat people where nobody is asked."""
-    return NotConfirmed(
-        f"Nothing was sent: this upload stopped at a batch whose outcome is unknown, and resuming it would send "
-        f"{users:,} people of whom some may have been sent. With --confirm off nobody can be asked.",
-        hint="Compare the audience's token_total with its value before. To send them again, resume without --yes and "
-        "without --confirm off, so that a person can approve it.",
-    )
-
-
-def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirmed | None:
-    """The problem, if `write` does not fit under the day's limit beside what went out before."""
-    if users_per_day is None or used + write.users <= users_per_day:
+def over_limit(write: Write, used: int, per_day: int | None) -> NotConfirmed | None:
+    """The error if `write` would exceed the daily limit, given the units already sent; None otherwise."""
+    if per_day is None or used + write.amount <= per_day:
         return None
+    units = write.effect.units
     return NotConfirmed(
-        f"Nothing was sent: this server lets at most {users_per_day:,} users a day go to one audience; "
-        f"{used:,} went in the last 24 hours.",
-        hint="No argument can lift this. Send fewer users or wait; the operator sets --max-users-per-day.",
+        f"Nothing was sent: this server sends at most {per_day:,} {units} per day to one {write.effect.target}, "
+        f"and {used:,} were sent in the last 24 hours.",
+        hint=f"No argument can override this limit. Send fewer {units} or wait. The operator sets --max-users-per-day.",
     )
 
 
 def token_hash(token: str) -> str:
-    """How a token is kept, so that nobody who reads the store can spend it."""
+    """The stored form of a token. Reading the store does not reveal tokens that can be used."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -177,14 +179,14 @@ def salted(salt: bytes, text: str) -> str:
 
 
 def shown_id(salt: bytes, text: str) -> str:
-    """An id as it is; what does not look like one could be an address, so only its digest is kept."""
+    """`text` if it is a plain id, otherwise a digest of it: it might be personal data."""
     return text if _ID.fullmatch(text) else f"sha256:{salted(salt, text)[:32]}"
 
 
 def audit_entry(
     salt: bytes, write: Write, channel: Channel, request_id: str | None = None, reason: str | None = None
 ) -> dict[str, Any]:
-    """What the audit trail holds of a write."""
+    """The audit trail's record of a write."""
     entry: dict[str, Any] = {
         "operation": write.operation,
         "principal": write.principal,

@@ -1,18 +1,18 @@
-"""Approvals, the ledger of writes and the audit trail, in Redis, for several hosts.
+"""The Redis store, for several hosts: approvals, the ledger of writes and the audit trail.
 
-All keys begin with `cams-mcp:`. An approval that expired is removed by the next step, which records its end. The ledger
-expires long after any repetition is looked for. The audit trail is a stream (XADD): nothing here changes or deletes an
-entry, but Redis itself does not forbid it to others, as the triggers of the SQLite store do. Give this server a Redis
-user of its own.
+All keys start with `cams-mcp:`. The next step removes an expired approval and records its end. Ledger entries expire
+long after any check for repetitions would read them. The audit trail is a stream (XADD). cams-mcp never changes or
+deletes an entry, but Redis, unlike the triggers of the SQLite store, does not prevent others from doing so. Create a
+dedicated Redis user for this server.
 
     approval:HASH               an approval, as JSON; approvals:issued and approvals:expires index them
     writes                      the number of the last write
     write:NUMBER                a write, as a hash
-    open                        numbers of the writes whose outcome was not recorded yet
-    running:OWNER               expires unless the process of this name renews it
+    open                        numbers of the writes whose outcome has not been recorded yet
+    running:OWNER               expires unless the process with this name renews it
     list:DIGEST                 numbers of the writes of a list that were or may have been applied
-    audience:ID                 NUMBER:USERS of those to an audience, by time
-    audit                       the trail
+    audience:ID                 NUMBER:AMOUNT of such writes to a target, by time
+    audit                       the audit trail
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from cams_mcp.store.rules import record_ends
 from cams_mcp.store.step import Entry, Step
 
 KEEP_SECONDS = 400 * 86_400
-"""The ledger is asked for a year at the most (--hold-hours)."""
+"""Longer than any lookup in the ledger reaches back: --hold-hours allows a year at most."""
 
 ALIVE_SECONDS = 12.0
-"""How long a process counts as alive after it said so."""
+"""How long a process counts as alive after it last renewed its key."""
 
 PAGE = 1000
 
@@ -45,8 +45,8 @@ class RedisStore(BaseStore):
     """Shared by all processes and hosts that use the same Redis database.
 
     Args:
-        url: redis:// or rediss://, checked already.
-        now: seconds since 1970, UTC; without it Redis's own clock, so that the clocks of hosts may differ.
+        url: redis:// or rediss://, already validated.
+        now: seconds since 1970, UTC. Defaults to Redis's clock, so the hosts' clocks may differ.
     """
 
     renew_seconds = ALIVE_SECONDS / 4
@@ -58,7 +58,7 @@ class RedisStore(BaseStore):
         self.journal = RedisJournal(self._database)
 
     def close(self) -> None:
-        self._catch_up_quietly()
+        self._try_catch_up()
         self._database.close()
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
@@ -67,13 +67,13 @@ class RedisStore(BaseStore):
         return [entry for entry in found if entry["time"] >= since]
 
     def renew(self) -> None:
-        self._database.run(lambda transaction: _be_alive(transaction, self._name))
+        self._database.run(lambda transaction: _mark_alive(transaction, self._name))
 
     def _run(self, work: Callable[[Step], T]) -> T:
         return self._database.run(lambda transaction: work(_RedisStep(transaction, self._name)))
 
 
-def _be_alive(transaction: Transaction, name: str) -> None:
+def _mark_alive(transaction: Transaction, name: str) -> None:
     transaction.write("SET", f"running:{name}", 1, "PX", round(ALIVE_SECONDS * 1000))
 
 
@@ -89,38 +89,38 @@ def _entries(transaction: Transaction) -> Iterator[dict[str, Any]]:
 class _RedisStep(Step):
     def __init__(self, transaction: Transaction, name: str) -> None:
         super().__init__(transaction.salt, transaction.now)
-        self._in = transaction
+        self._transaction = transaction
         self._name = name
 
     def put_approval(self, key: str, approval: Approval) -> None:
         row = (approval.binding, approval.channel, approval.issued, approval.expires, approval.seen_write)
-        self._in.write("SET", f"approval:{key}", json.dumps((*row, approval.entry)))
-        self._in.write("ZADD", "approvals:issued", approval.issued, key)
-        self._in.write("ZADD", "approvals:expires", approval.expires, key)
+        self._transaction.write("SET", f"approval:{key}", json.dumps((*row, approval.entry)))
+        self._transaction.write("ZADD", "approvals:issued", approval.issued, key)
+        self._transaction.write("ZADD", "approvals:expires", approval.expires, key)
 
     def take_approval(self, key: str) -> Approval | None:
-        row = self._in.read("GET", f"approval:{key}")
+        row = self._transaction.read("GET", f"approval:{key}")
         if row is None:
             return None
         self._forget(key)
         return _approval(row)
 
     def take_expired(self) -> list[Entry]:
-        late = self._in.peek("ZRANGEBYSCORE", "approvals:expires", "-inf", self.now)
-        issued = self._in.peek("ZRANGEBYSCORE", "approvals:issued", f"({self.now!r}", "+inf", "WITHSCORES")
-        # Some of these were issued since this step began.
-        time = self._in.time() if issued else 0.0
-        early = [name for name, when in zip(issued[::2], issued[1::2], strict=True) if float(when) > time]
-        taken = [self.take_approval(key) for key in dict.fromkeys([*late, *early])]
+        expired = self._transaction.peek("ZRANGEBYSCORE", "approvals:expires", "-inf", self.now)
+        issued = self._transaction.peek("ZRANGEBYSCORE", "approvals:issued", f"({self.now!r}", "+inf", "WITHSCORES")
+        # Approvals issued after this step began are not from the future.
+        time = self._transaction.time() if issued else 0.0
+        future = [name for name, when in zip(issued[::2], issued[1::2], strict=True) if float(when) > time]
+        taken = [self.take_approval(key) for key in dict.fromkeys([*expired, *future])]
         return [approval.entry for approval in taken if approval is not None]
 
     def _forget(self, key: str) -> None:
-        self._in.write("DEL", f"approval:{key}")
-        self._in.write("ZREM", "approvals:issued", key)
-        self._in.write("ZREM", "approvals:expires", key)
+        self._transaction.write("DEL", f"approval:{key}")
+        self._transaction.write("ZREM", "approvals:issued", key)
+        self._transaction.write("ZREM", "approvals:expires", key)
 
     def last_write(self, digests: Sequence[str]) -> int:
-        last = [self._in.read("ZREVRANGE", f"list:{digest}", 0, 0) for digest in digests]
+        last = [self._transaction.read("ZREVRANGE", f"list:{digest}", 0, 0) for digest in digests]
         return max((int(found[0]) for found in last if found), default=0)
 
     def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
@@ -139,98 +139,103 @@ class _RedisStep(Step):
         return None
 
     def _of_lists(self, digests: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-        """The writes of these lists that were or may have been applied, the last one first."""
-        found = {int(number) for digest in digests for number in self._in.read("ZREVRANGE", f"list:{digest}", 0, -1)}
+        """The writes of these lists that were or may have been applied, newest first."""
+        found = {
+            int(number) for digest in digests for number in self._transaction.read("ZREVRANGE", f"list:{digest}", 0, -1)
+        }
         for number in sorted(found, reverse=True):
             row = self._row(number)
             if row is not None:
                 yield number, row
 
-    def users_since(self, audience: str, since: float) -> int:
-        found = self._in.read("ZRANGEBYSCORE", f"audience:{audience}", f"({since!r}", "+inf")
+    def sent_since(self, target_id: str, since: float) -> int:
+        found = self._transaction.read("ZRANGEBYSCORE", f"audience:{target_id}", f"({since!r}", "+inf")
         return sum(int(member.partition(":")[2]) for member in found)
 
-    def enter(self, write: Write, audience: str, entry: Entry) -> int:
-        number = self._in.count("writes")
+    def enter(self, write: Write, target_id: str, entry: Entry) -> int:
+        number = self._transaction.count("writes")
         row = {
             "list": write.list_digest,
             "part": write.part_digest,
-            "audience": audience,
-            "users": write.users,
+            "audience": target_id,
+            "users": write.amount,
             "started": repr(self.now),
             "outcome": "unknown",
             "owner": self._name,
             "entry": json.dumps(entry),
         }
-        self._in.write("HSET", f"write:{number}", *(part for pair in row.items() for part in pair))
-        self._index(number, write.digests, audience, write.users, repr(self.now))
-        self._in.write("SADD", "open", number)
-        _be_alive(self._in, self._name)
+        self._transaction.write("HSET", f"write:{number}", *(part for pair in row.items() for part in pair))
+        self._index(number, write.digests, target_id, write.amount, repr(self.now))
+        self._transaction.write("SADD", "open", number)
+        _mark_alive(self._transaction, self._name)
         return number
 
-    def _index(self, number: int, digests: Sequence[str], audience: str, users: int, started: str) -> None:
-        indexes = {f"audience:{audience}": (started, f"{number}:{users}")}
+    def _index(self, number: int, digests: Sequence[str], target_id: str, amount: int, started: str) -> None:
+        indexes = {f"audience:{target_id}": (started, f"{number}:{amount}")}
         indexes |= {f"list:{digest}": (str(number), str(number)) for digest in digests}
         for key, (score, member) in indexes.items():
-            self._in.write("ZADD", key, score, member)
-            self._in.write("EXPIRE", key, KEEP_SECONDS)
-        self._in.write("EXPIRE", f"write:{number}", KEEP_SECONDS)
+            self._transaction.write("ZADD", key, score, member)
+            self._transaction.write("EXPIRE", key, KEEP_SECONDS)
+        self._transaction.write("EXPIRE", f"write:{number}", KEEP_SECONDS)
 
-    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, amount: int | None) -> None:
         row = self._row(number)
         if row is None:
             return
         changes = {"outcome": outcome, "request_id": request_id or "", "entry": "", "ended": repr(self.now)}
-        if outcome != "unknown" or users is not None:
+        if outcome != "unknown" or amount is not None:
             changes["owner"] = ""
-        self._change(number, row, row["users"] if users is None else str(users), changes)
-        self._in.write("SREM", "open", number)
+        self._change(number, row, row["users"] if amount is None else str(amount), changes)
+        self._transaction.write("SREM", "open", number)
         if outcome == "refused":
             for digest in _digests(row):
-                self._in.write("ZREM", f"list:{digest}", number)
-            counted = row["users"] if users is None else users
-            self._in.write("ZREM", f"audience:{row['audience']}", f"{number}:{counted}")
+                self._transaction.write("ZREM", f"list:{digest}", number)
+            counted = row["users"] if amount is None else amount
+            self._transaction.write("ZREM", f"audience:{row['audience']}", f"{number}:{counted}")
 
     def take_abandoned(self) -> list[Entry]:
         entries: list[Entry] = []
-        for number in self._in.peek("SMEMBERS", "open"):
-            owner = self._in.peek("HGET", f"write:{number}", "owner")
-            if owner is not None and self._in.peek("EXISTS", f"running:{owner}"):
+        for number in self._transaction.peek("SMEMBERS", "open"):
+            owner = self._transaction.peek("HGET", f"write:{number}", "owner")
+            if owner is not None and self._transaction.peek("EXISTS", f"running:{owner}"):
                 continue
             row = self._row(number)
-            self._in.write("SREM", "open", number)
+            self._transaction.write("SREM", "open", number)
             if row is not None and row["entry"]:
-                self._in.write("HSET", f"write:{number}", "entry", "", "ended", repr(self.now))
+                self._transaction.write("HSET", f"write:{number}", "entry", "", "ended", repr(self.now))
                 entries.append(json.loads(row["entry"]))
         return entries
 
     def may_release(self, number: int) -> bool:
-        row = self._row(number)
-        return row is not None and bool(row.get("owner")) and not row.get("entry")
+        return _may_release(self._row(number))
 
-    def release(self, number: int, users: int) -> None:
+    def release(self, number: int, amount: int) -> None:
         row = self._row(number)
-        if row is not None and self.may_release(number):
-            self._change(number, row, str(max(0, int(row["users"]) - users)), {"owner": ""})
+        if row is not None and _may_release(row):
+            self._change(number, row, str(max(0, int(row["users"]) - amount)), {"owner": ""})
 
     def _row(self, number: int) -> dict[str, str] | None:
-        return self._in.read("HGETALL", f"write:{number}") or None
+        return self._transaction.read("HGETALL", f"write:{number}") or None
 
-    def _change(self, number: int, row: Mapping[str, str], users: str, changes: Mapping[str, str]) -> None:
-        """Change a write and how many users it counts in the index of its audience."""
-        changed = {**changes, "users": users}
-        self._in.write("HSET", f"write:{number}", *(part for pair in changed.items() for part in pair))
-        self._in.write("ZREM", f"audience:{row['audience']}", f"{number}:{row['users']}")
-        self._index(number, _digests(row), row["audience"], int(users), row["started"])
+    def _change(self, number: int, row: Mapping[str, str], amount: str, changes: Mapping[str, str]) -> None:
+        """Update a write, and what it counts in the index of its target."""
+        changed = {**changes, "users": amount}
+        self._transaction.write("HSET", f"write:{number}", *(part for pair in changed.items() for part in pair))
+        self._transaction.write("ZREM", f"audience:{row['audience']}", f"{number}:{row['users']}")
+        self._index(number, _digests(row), row["audience"], int(amount), row["started"])
 
     def append(self, event: Event, entry: Entry) -> None:
         text = json.dumps(entry, ensure_ascii=False)
-        self._in.write("XADD", "audit", "*", "time", repr(self.now), "event", event, "entry", text)
+        self._transaction.write("XADD", "audit", "*", "time", repr(self.now), "event", event, "entry", text)
 
 
 def _approval(row: str) -> Approval:
     binding, channel, issued, expires, seen_write, *entry = json.loads(row)
     return Approval(binding, channel, issued, expires, seen_write, entry[0] if entry else {})
+
+
+def _may_release(row: Mapping[str, str] | None) -> bool:
+    return row is not None and bool(row.get("owner")) and not row.get("entry")
 
 
 def _digests(row: Mapping[str, str]) -> list[str]:

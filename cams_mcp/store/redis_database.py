@@ -1,11 +1,10 @@
-"""Redis as what a store is kept in: one connection pool, used in steps that are whole or not at all.
+"""Atomic steps in Redis, over one connection pool.
 
-A step reads under WATCH and writes in one MULTI/EXEC: if anything it read has changed meanwhile, on whatever host, it
-begins anew. So the rules stay in Python, one text for SQLite and Redis, where Lua would need them a second time.
+A step reads under WATCH and writes in one MULTI/EXEC. If another host or process changed anything that it read, the
+step starts over. The rules therefore stay in Python and serve both SQLite and Redis; Lua would need a second copy.
 
-The client is the synchronous one, although the server is asynchronous: the guard runs every step in a worker thread,
-to its end even if the call is cancelled, because SQLite needs that. One interface serves both, and no step can be cut
-in its middle.
+The client is synchronous although the server is asynchronous. SQLite requires the guard to run every step in a worker
+thread, to completion even if the call is cancelled. Redis uses the same interface, so no step can be cut short.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
 from redis.retry import Retry
 
-from cams_mcp.deadlines import PATIENCE_SECONDS, busy, seconds_until, step_deadline, until
+from cams_mcp.deadlines import STEP_SECONDS, busy, seconds_until, step_deadline, until
 from cams_mcp.errors import StoreError
 
 PREFIX = "cams-mcp:"
 CONNECT_SECONDS = 1.0
 
 LEAST_SECONDS = 0.001
-"""A socket with a timeout of 0 would not wait at all, and fail in another way than one that waited too long."""
+"""A socket timeout of 0 means non-blocking mode, which fails with a different error than a timeout."""
 
 SALT = "salt"
 
 T = TypeVar("T")
 
 
-class _Punctual:
-    """A connection that waits until the step's deadline only, where redis-py would begin anew with each answer."""
+class _DeadlineMixin:
+    """Bounds all socket waits by the step's deadline. redis-py would restart its timeout with every reply."""
 
     _sock: Any
 
@@ -52,32 +51,32 @@ class _Punctual:
             self._sock.settimeout(max(LEAST_SECONDS, seconds_until(step_deadline())))
 
 
-class _PlainConnection(_Punctual, Connection):
+class _PlainConnection(_DeadlineMixin, Connection):
     pass
 
 
-class _TlsConnection(_Punctual, SSLConnection):
+class _TlsConnection(_DeadlineMixin, SSLConnection):
     pass
 
 
 class RedisDatabase:
-    """Connects at first use, and again whenever Redis is back. Safe for several threads, processes and hosts.
+    """Connects on first use and reconnects after outages. Safe to use from several threads, processes and hosts.
 
     Args:
-        url: redis:// or rediss://, checked already.
-        now: seconds since 1970, UTC; without it Redis's own clock, the one clock that all hosts share.
+        url: redis:// or rediss://, already validated.
+        now: seconds since 1970, UTC. Defaults to Redis's clock, which all hosts share.
     """
 
     def __init__(self, url: str, now: Callable[[], float] | None = None) -> None:
         parts = urlsplit(url)
         self._place = f"{parts.hostname}:{parts.port or 6379}"
         self._now = now
-        # Nothing is tried again on its own: of a step whose answer was lost, nobody knows whether it was made.
-        self._client: Any = cast("Any", Redis).from_url(  # its types are incomplete
+        # No automatic retries: if the reply to a step is lost, Redis may already have applied it.
+        self._client: Any = cast("Any", Redis).from_url(  # redis-py's types are incomplete
             url,
             connection_class=_TlsConnection if parts.scheme == "rediss" else _PlainConnection,
             socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
+            socket_timeout=STEP_SECONDS,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
             protocol=2,
@@ -87,10 +86,10 @@ class RedisDatabase:
         self._client.close()
 
     def run(self, work: Callable[[Transaction], T]) -> T:
-        """One step. `work` is run again if another step came between.
+        """Run one step. Restarts `work` if another step changes what it read.
 
         Raises:
-            StoreError: Redis does not answer in time, or not as it should, or other steps always came first.
+            StoreError: Redis does not respond in time, returns an error, or other steps interfere until the deadline.
         """
         deadline = step_deadline()
         try:
@@ -99,18 +98,18 @@ class RedisDatabase:
                     try:
                         return self._try(work)
                     except WatchError as error:
-                        # redis-py says the same when the connection breaks: then the step may have been made.
+                        # redis-py also raises WatchError if the connection breaks. The step may have been applied then.
                         if isinstance(error.__context__, RedisError | OSError):
                             raise error.__context__ from None
                         if not seconds_until(deadline):
                             raise busy() from None
         except (RedisError, OSError) as error:
-            # Its text may hold what was being written.
+            # Don't repeat the error message: it may contain the data being written.
             raise StoreError(
-                f"The record of approvals and writes cannot be kept ({type(error).__name__} of Redis); "
-                "no write goes out without it.",
-                hint=f"Check that the Redis of --store answers at {self._place}. Reads are not affected. Writes "
-                "work again as soon as it answers.",
+                f"The record of approvals and writes is unavailable ({type(error).__name__} from Redis). The server "
+                "sends no writes without it.",
+                hint=f"Check that the Redis of --store is reachable at {self._place}. Reads still work, and writes "
+                "work again as soon as Redis responds.",
             ) from None
 
     def _try(self, work: Callable[[Transaction], T]) -> T:
@@ -122,11 +121,11 @@ class RedisDatabase:
 
 
 class Transaction:
-    """What one step reads and writes. Keys are given without their prefix.
+    """The reads and writes of one step. Callers pass keys without the prefix.
 
     Attributes:
-        salt: of the digests.
-        now: when the step began, seconds since 1970, UTC.
+        salt: for the digests.
+        now: start of the step, seconds since 1970, UTC.
     """
 
     def __init__(self, pipe: Any, now: Callable[[], float] | None) -> None:
@@ -137,27 +136,27 @@ class Transaction:
         self.now = self.time()
 
     def time(self) -> float:
-        """The time now; `now` is that of the step's beginning."""
+        """The current time, which may be later than `now`."""
         if self._clock is not None:
             return self._clock()
         seconds, micros = self._pipe.time()
         return seconds + micros / 1e6
 
     def read(self, command: str, key: str, *arguments: Any) -> Any:
-        """Read what must not change until the end of the step."""
+        """Read a value. The step starts over if it changes before the step ends."""
         self._pipe.watch(PREFIX + key)
         return self.peek(command, key, *arguments)
 
     def peek(self, command: str, key: str, *arguments: Any) -> Any:
-        """Read what may change meanwhile."""
+        """Read a value that may change during the step."""
         return self._pipe.execute_command(command, PREFIX + key, *arguments)
 
     def count(self, key: str) -> int:
-        """The next number, at once. Numbers of steps that are not made stay unused."""
+        """Take the next number immediately. If the step starts over, the number stays unused."""
         return int(self._pipe.execute_command("INCR", PREFIX + key))
 
     def write(self, command: str, key: str, *arguments: Any) -> None:
-        """Change something at the end of the step."""
+        """Queue a change for the end of the step."""
         self._writes.append((command, PREFIX + key, *arguments))
 
     def commit(self) -> None:
@@ -169,7 +168,7 @@ class Transaction:
         self._pipe.execute()
 
     def _salt(self) -> bytes:
-        """Made by whoever comes first. It is read in every step, because a Redis that lost it gets another one."""
+        """Every step reads the salt, because a Redis that lost its data gets a new one from the next step."""
         found = self.read("GET", SALT)
         if found is None:
             self.peek("SET", SALT, secrets.token_hex(32), "NX")

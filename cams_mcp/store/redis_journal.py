@@ -1,8 +1,8 @@
-"""Upload jobs and their batches, in Redis.
+"""The Redis journal: upload jobs and their batches.
 
 upload:ID                   a job, as a hash
-batches:ID                  its batches, as JSON by their first person
-uploads                     the ids, by time
+batches:ID                  its batches, as JSON, keyed by their first item
+uploads                     all job ids, by time
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cams_mcp.store.redis_database import RedisDatabase, Transaction
 
 
 class RedisJournal(Journal):
-    """The upload jobs of a Redis database."""
+    """Upload jobs in the store's Redis database."""
 
     def __init__(self, database: RedisDatabase) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class RedisJournal(Journal):
         owner = secrets.token_hex(8)
 
         def work(step: Transaction) -> None:
-            # Watched, so that no batch begins or ends in between.
+            # Watch both keys, so that the step starts over if a batch begins or ends meanwhile.
             step.read("EXISTS", f"batches:{job}")
             step.read("EXISTS", f"upload:{job}")
             found = _job(step, job)
@@ -66,7 +66,7 @@ class RedisJournal(Journal):
         self._database.run(work)
         return owner
 
-    def before(self, job: str, owner: str, first: int, users: int) -> None:
+    def before(self, job: str, owner: str, first: int, count: int) -> None:
         def work(step: Transaction) -> None:
             if step.read("HGET", f"upload:{job}", "owner") != owner:
                 raise taken_over()
@@ -77,7 +77,7 @@ class RedisJournal(Journal):
                     step.write("HDEL", f"batches:{job}", old)
                     doubted = max(doubted, old + size if state in ("sending", "unknown") else 0)
             step.write("HSET", f"upload:{job}", "doubted", doubted)
-            step.write("HSET", f"batches:{job}", first, json.dumps((first, users, "sending", None)))
+            step.write("HSET", f"batches:{job}", first, json.dumps((first, count, "sending", None)))
 
         self._database.run(work)
 
@@ -87,8 +87,8 @@ class RedisJournal(Journal):
                 return
             old = step.read("HGET", f"batches:{job}", first)
             if old is not None:
-                users = json.loads(old)[1]
-                step.write("HSET", f"batches:{job}", first, json.dumps((first, users, state, request_id)))
+                count = json.loads(old)[1]
+                step.write("HSET", f"batches:{job}", first, json.dumps((first, count, state, request_id)))
 
         self._database.run(work)
 

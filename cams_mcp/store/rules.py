@@ -1,4 +1,4 @@
-"""The rules of approvals and of the ledger within one step."""
+"""The rules for approvals and the ledger, applied within one step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cams_mcp.store.step import Step
 
 
 def record_ends(step: Step) -> None:
-    """Record the end of what nobody else can end any more."""
+    """Record expired approvals, and writes whose process ended without recording their outcome."""
     for entry in step.take_expired():
         step.append("expired", entry)
     for entry in step.take_abandoned():
@@ -29,39 +29,37 @@ def record_ends(step: Step) -> None:
 
 
 def spend(step: Step, write: Write, channel: Channel, token: str) -> NotConfirmed | None:
-    """Use up an approval; returns why it does not let the write out, if so."""
+    """Use up an approval. Returns why it does not cover the write, or None if it does."""
     approval = step.take_approval(token_hash(token))
     if approval is None:
         return no_approval()
     problem = approval.problem(write, channel, step.now, step.last_write(write.digests))
     if problem is not None:
-        step.append("expired", {**approval.entry, "reason": "its approval was used and did not hold"})
+        step.append("expired", {**approval.entry, "reason": "the approval was used for a write that it does not cover"})
     return problem
 
 
 def enter(
-    step: Step, write: Write, channel: Channel, event: Event, users_per_day: int | None, standing: Standing | None
+    step: Step, write: Write, channel: Channel, event: Event, per_day: int | None, standing: Standing | None
 ) -> int | NotConfirmed:
-    """Enter a write that may be sent; returns its number in the ledger, or why it may not."""
-    problem = limit_problem(step, write, users_per_day, standing)
+    """Record a write that is about to be sent. Returns its ledger number, or why it must not be sent."""
+    problem = limit_problem(step, write, per_day, standing)
     if problem is not None:
         return problem
     if standing is not None:
-        step.release(standing.write, write.users - standing.doubtful)
+        step.release(standing.write, write.amount - standing.doubtful)
     entry = audit_entry(step.salt, write, channel)
-    number = step.enter(write, shown_id(step.salt, write.audience), entry)
+    number = step.enter(write, shown_id(step.salt, write.target_id), entry)
     step.append(event, entry)
     return number
 
 
-def limit_problem(
-    step: Step, write: Write, users_per_day: int | None, standing: Standing | None
-) -> NotConfirmed | None:
-    used = step.users_since(shown_id(step.salt, write.audience), step.now - DAY_SECONDS)
+def limit_problem(step: Step, write: Write, per_day: int | None, standing: Standing | None) -> NotConfirmed | None:
+    used = step.sent_since(shown_id(step.salt, write.target_id), step.now - DAY_SECONDS)
     if standing is not None and step.may_release(standing.write):
-        # What the upload's last run certainly did not send does not count.
-        used -= min(used, write.users - standing.doubtful)
-    return over_limit(write, used, users_per_day)
+        # Don't count what the upload's last run certainly did not send.
+        used -= min(used, write.amount - standing.doubtful)
+    return over_limit(write, used, per_day)
 
 
 def find_earlier(step: Step, write: Write, seconds: float, standing: Standing | None) -> Earlier | None:

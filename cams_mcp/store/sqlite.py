@@ -1,6 +1,6 @@
-"""Approvals, the ledger of writes and the audit trail, in SQLite.
+"""The SQLite store: approvals, the ledger of writes and the audit trail.
 
-The audit trail takes new entries only; triggers refuse to change or delete one.
+The audit trail is append-only: triggers reject updates and deletions.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Store(BaseStore):
-    """Opened at first use. Shared by the processes of one machine.
+    """Shared by the processes on one machine. Opened on first use.
 
     Args:
-        directory: where the file lives; made with mode 0700, the file with 0600. None keeps everything in memory.
+        directory: where the file lives, created with mode 0700 and the file with 0600. None keeps everything in memory.
         now: seconds since 1970, UTC.
     """
 
@@ -40,12 +40,12 @@ class Store(BaseStore):
         self.journal = SqliteJournal(self._database, now)
 
     def close(self) -> None:
-        self._catch_up_quietly()
+        self._try_catch_up()
         self._database.close()
         self._presence.close()
 
     def audit(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """The audit trail from a time (seconds since 1970) on, oldest first. Makes no file where there is none."""
+        """The audit trail since a time (seconds since 1970), oldest first. Does not create a missing file."""
         if self._database.is_missing:
             return []
         with self._database.transaction() as database:
@@ -56,7 +56,7 @@ class Store(BaseStore):
         return [{"id": row[0], "time": row[1], "event": row[2], **json.loads(row[3])} for row in rows]
 
     def renew(self) -> None:
-        """Nothing to do: the system knows which processes are alive."""
+        """Do nothing: the operating system knows which processes are alive."""
 
     def _run(self, work: Callable[[Step], T]) -> T:
         with self._database.transaction() as database:
@@ -97,15 +97,14 @@ class _SqliteStep(Step):
 
     def last_write(self, digests: Sequence[str]) -> int:
         row = self._execute(
-            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",  # noqa: S608 - only question marks
+            f"SELECT coalesce(max(id), 0) FROM writes WHERE {_of_lists(digests)}",
             (*digests, *digests),
         ).fetchone()
         return int(row[0])
 
     def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
         row = self._execute(
-            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} "  # noqa: S608 - only question marks
-            "AND started > ? ORDER BY id DESC LIMIT 1",
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND started > ? ORDER BY id DESC LIMIT 1",
             (*digests, *digests, since),
         ).fetchone()
         return Earlier(*row) if row else None
@@ -116,36 +115,36 @@ class _SqliteStep(Step):
         ).fetchall()
         digests = [*write.digests, *(row[0] for row in rests)]
         row = self._execute(
-            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND id != ? "  # noqa: S608
+            f"SELECT started, outcome FROM writes WHERE {_of_lists(digests)} AND id != ? "
             "AND (id > ? OR entry != '' OR ended > (SELECT started FROM writes WHERE id = ?)) ORDER BY id DESC LIMIT 1",
             (*digests, *digests, number, number, number),
         ).fetchone()
         return Earlier(*row) if row else None
 
-    def users_since(self, audience: str, since: float) -> int:
+    def sent_since(self, target_id: str, since: float) -> int:
         row = self._execute(
             "SELECT coalesce(sum(users), 0) FROM writes WHERE audience = ? AND outcome != 'refused' AND started > ?",
-            (audience, since),
+            (target_id, since),
         ).fetchone()
         return int(row[0])
 
-    def enter(self, write: Write, audience: str, entry: Entry) -> int:
+    def enter(self, write: Write, target_id: str, entry: Entry) -> int:
         cursor = self._execute(
             "INSERT INTO writes (list_digest, part_digest, audience, users, started, outcome, owner, entry) "
             "VALUES (?, ?, ?, ?, ?, 'unknown', ?, ?)",
             (
-                *(write.list_digest, write.part_digest, audience, write.users, self.now),
+                *(write.list_digest, write.part_digest, target_id, write.amount, self.now),
                 *(self._presence.name, json.dumps(entry)),
             ),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, amount: int | None) -> None:
         self._execute(
             "UPDATE writes SET outcome = ?, request_id = ?, users = coalesce(?, users), owner = iif(?, '', owner), "
             "entry = '', ended = ? WHERE id = ?",
-            (outcome, request_id, users, outcome != "unknown" or users is not None, self.now, number),
+            (outcome, request_id, amount, outcome != "unknown" or amount is not None, self.now, number),
         )
 
     def take_abandoned(self) -> list[Entry]:
@@ -159,10 +158,10 @@ class _SqliteStep(Step):
         row = self._execute("SELECT 1 FROM writes WHERE id = ? AND owner != '' AND entry = ''", (number,)).fetchone()
         return row is not None
 
-    def release(self, number: int, users: int) -> None:
+    def release(self, number: int, amount: int) -> None:
         self._execute(
             "UPDATE writes SET users = max(0, users - ?), owner = '' WHERE id = ? AND owner != '' AND entry = ''",
-            (users, number),
+            (amount, number),
         )
 
     def append(self, event: Event, entry: Entry) -> None:
@@ -173,6 +172,6 @@ class _SqliteStep(Step):
 
 
 def _of_lists(digests: Sequence[str]) -> str:
-    """The condition for writes of these lists that were or may have been applied."""
+    """SQL condition: writes of these lists that were or may have been applied."""
     marks = ", ".join("?" * len(digests))
     return f"(list_digest IN ({marks}) OR part_digest IN ({marks})) AND outcome != 'refused'"

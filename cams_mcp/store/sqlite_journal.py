@@ -1,4 +1,4 @@
-"""Upload jobs and their batches, in SQLite."""
+"""The SQLite journal: upload jobs and their batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cams_mcp.store.journal import Batch, BatchState, Job, JobState, Journal, pr
 
 
 class SqliteJournal(Journal):
-    """The upload jobs of a SQLite database."""
+    """Upload jobs in the store's SQLite file."""
 
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -46,7 +46,7 @@ class SqliteJournal(Journal):
             )
         return owner
 
-    def before(self, job: str, owner: str, first: int, users: int) -> None:
+    def before(self, job: str, owner: str, first: int, count: int) -> None:
         with self._database.transaction() as database:
             row = database.execute("SELECT owner FROM uploads WHERE id = ?", (job,)).fetchone()
             if row is None or row[0] != owner:
@@ -56,8 +56,8 @@ class SqliteJournal(Journal):
                 "WHERE upload = uploads.id AND first >= ? AND state IN ('sending', 'unknown'))) WHERE id = ?",
                 (first, job),
             )
-            self._drop_from(database, job, first)
-            database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, users))
+            database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
+            database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, count))
 
     def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
         with self._database.transaction() as database:
@@ -77,7 +77,7 @@ class SqliteJournal(Journal):
         if self._database.is_missing:
             return []
         with self._database.transaction() as database:
-            rows = database.execute(f"SELECT {_COLUMNS} FROM uploads ORDER BY created DESC, id").fetchall()  # noqa: S608
+            rows = database.execute(f"SELECT {_COLUMNS} FROM uploads ORDER BY created DESC, id").fetchall()
             return [self._job(database, row) for row in rows]
 
     def job(self, job: str) -> Job | None:
@@ -85,7 +85,7 @@ class SqliteJournal(Journal):
             return self._find(database, job)
 
     def _find(self, database: sqlite3.Connection, job: str) -> Job | None:
-        row = database.execute(f"SELECT {_COLUMNS} FROM uploads WHERE id = ?", (job,)).fetchone()  # noqa: S608
+        row = database.execute(f"SELECT {_COLUMNS} FROM uploads WHERE id = ?", (job,)).fetchone()
         return self._job(database, row) if row else None
 
     def _job(self, database: sqlite3.Connection, row: Any) -> Job:
@@ -107,10 +107,6 @@ class SqliteJournal(Journal):
             reason=reason,
             batches=tuple(Batch(*batch) for batch in batches),
         )
-
-    def _drop_from(self, database: sqlite3.Connection, job: str, first: int) -> None:
-        """Forget refused attempts: the people from here on are cut anew."""
-        database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
 
 
 _COLUMNS = "id, created, path, arguments, binding, total, write, approved, doubted, state, reason"

@@ -1,4 +1,4 @@
-"""What the rules of the store need of whatever it is kept in."""
+"""The operations that the store's rules require from a backend."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Entry = Mapping[str, Any]
 
 
 class Step(ABC):
-    """What is kept, as one step reads and changes it.
+    """Access to the stored data within one step.
 
     Args:
-        salt: of the digests.
+        salt: for the digests.
         now: seconds since 1970, UTC.
     """
 
@@ -27,63 +27,64 @@ class Step(ABC):
 
     @abstractmethod
     def put_approval(self, key: str, approval: Approval) -> None:
-        """Keep an approval."""
+        """Store an approval."""
 
     @abstractmethod
     def take_approval(self, key: str) -> Approval | None:
-        """Remove an approval; returns what it was."""
+        """Remove and return an approval, if it exists."""
 
     @abstractmethod
     def take_expired(self) -> list[Entry]:
-        """Remove approvals that expired or were issued in the future; returns their audit entries."""
+        """Remove approvals that have expired or are dated in the future. Returns their audit entries."""
 
     @abstractmethod
     def last_write(self, digests: Sequence[str]) -> int:
-        """The number of the last write of one of these lists that was or may have been applied; 0 if there is none."""
+        """The number of the last write of any of these lists that was or may have been applied; 0 if there is none."""
 
     @abstractmethod
     def earlier(self, digests: Sequence[str], since: float) -> Earlier | None:
-        """The last such write that began after a time."""
+        """The last write of any of these lists that was or may have been applied and that began after a time."""
 
     @abstractmethod
     def overlapping(self, write: Write, number: int) -> Earlier | None:
-        """The last write, other than this number, that was in flight when this one began or that began after it.
+        """The last write that was in flight when write `number` began, or that began after it.
 
-        Only writes of the same list, of its rest, or of an earlier rest of it count.
+        Considers only other writes of the same list, of its rest, or of an earlier rest of it, that were or may have
+        been applied.
         """
 
     @abstractmethod
-    def users_since(self, audience: str, since: float) -> int:
-        """How many users were or may have been sent to an audience after a time."""
+    def sent_since(self, target_id: str, since: float) -> int:
+        """How many units were or may have been sent to a target since a time."""
 
     @abstractmethod
-    def enter(self, write: Write, audience: str, entry: Entry) -> int:
-        """Enter a write whose outcome is unknown; returns its number, higher than those before.
+    def enter(self, write: Write, target_id: str, entry: Entry) -> int:
+        """Record a write with an unknown outcome. Returns its number, which is higher than all earlier ones.
 
         Args:
-            audience: as `shown_id` gives it.
-            entry: the audit entry to end it with, if this process cannot.
+            target_id: the id, as returned by `shown_id`.
+            entry: the audit entry for another process to record if this one ends first.
         """
 
     @abstractmethod
-    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
-        """Enter how a write ended, and how many users were or may have been sent; None if that is not known."""
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, amount: int | None) -> None:
+        """Record a write's outcome and how many units were or may have been sent. None leaves the count unchanged."""
 
     @abstractmethod
     def take_abandoned(self) -> list[Entry]:
-        """Mark the writes as ended whose process is gone; returns their audit entries. Their outcome stays unknown."""
+        """Mark writes whose process is gone as ended. Returns their audit entries. Their outcome stays unknown."""
 
     @abstractmethod
     def may_release(self, number: int) -> bool:
-        """Whether a write counts all its users because its own process did not enter how many were sent.
+        """Whether a write counts all its units because its process did not record how many were sent.
 
-        An owner without an entry marks such a write.
+        Such a write has an owner but no entry.
         """
 
     @abstractmethod
-    def release(self, number: int, users: int) -> None:
-        """Count fewer users for such a write, once."""
+    def release(self, number: int, amount: int) -> None:
+        """Count so many units fewer for such a write, once. Does nothing for other writes."""
 
     @abstractmethod
     def append(self, event: Event, entry: Entry) -> None:
-        """Add to the audit trail."""
+        """Add an entry to the audit trail."""

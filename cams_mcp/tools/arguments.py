@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.fields import PROBLEM
-from cams_mcp.models import AnyTool
+from cams_mcp.operation import AnyTool
 
 _SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 """Names that may be repeated in an error. Anything else in the place of a name could be somebody's address."""

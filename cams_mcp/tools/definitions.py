@@ -1,45 +1,82 @@
-"""The tools as clients list them, made beforehand.
+"""The tools as clients list them, made beforehand, and which of them a caller sees.
 
-Making five tools from their models costs a twentieth of the server's start, and nothing else at start needs the models.
-So `tools.json` beside this file holds the definitions; it is also where a change of a model shows in review. After
-changing a model run `python -m cams_mcp.tools.definitions`; a test fails until then.
+Building the definitions from their models costs a twentieth of the server's start, and nothing else at start needs the
+models. So `tools.json` beside this file holds them; it is also where a change of a model shows in review.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mcp_types as types
 
+from cams_mcp.access import READ_SCOPE, WRITE_SCOPE, Access
+
 SNAPSHOT = Path(__file__).with_name("tools.json")
 
 
-def list_tools(*, read_only: bool = False, uploads: bool = False) -> list[types.Tool]:
-    """The definitions, in the order of listing.
+class Catalog:
+    """The tools of one server. Here is decided which of them a caller sees and may call, and nowhere else.
+
+    Attributes:
+        instructions: for the assistant, when a client connects.
+        writing: the names of the tools that write, or may: all that are not declared read-only.
+    """
+
+    def __init__(self, tools: Iterable[types.Tool], instructions: str = "") -> None:
+        self.instructions = instructions
+        self._tools = {tool.name: tool for tool in tools}
+        self.writing = frozenset(
+            name
+            for name, tool in self._tools.items()
+            if tool.annotations is None or not tool.annotations.read_only_hint
+        )
+
+    def __iter__(self) -> Iterator[types.Tool]:
+        return iter(self._tools.values())
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._tools)
+
+    def find(self, name: str) -> types.Tool | None:
+        return self._tools.get(name)
+
+    def visible(self, access: Access) -> list[types.Tool]:
+        """The tools that a caller sees, in the order of listing."""
+        return [tool for tool in self if self.missing_scope(tool.name, access) is None]
+
+    def missing_scope(self, name: object, access: Access) -> str | None:
+        """The scope that a caller lacks for a tool; None if it may call it."""
+        if not access.may_read:
+            return READ_SCOPE
+        return WRITE_SCOPE if name in self.writing and not access.may_write else None
+
+
+def load_catalog(*, read_only: bool = False, uploads: bool = False) -> Catalog:
+    """The tools that an operator offers.
 
     Args:
         read_only: leave out the tools that write.
         uploads: add the file tools, unless `read_only`.
     """
-    stored: dict[str, list[dict[str, Any]]] = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    tools = [*stored["operations"], *(stored["files"] if uploads and not read_only else [])]
-    return [types.Tool.model_validate(tool) for tool in tools if not read_only or tool["annotations"]["readOnlyHint"]]
+    stored: dict[str, Any] = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    tools: list[dict[str, Any]] = [*stored["operations"], *(stored["files"] if uploads and not read_only else [])]
+    offered = (tool for tool in tools if not read_only or tool["annotations"]["readOnlyHint"])
+    return Catalog(map(types.Tool.model_validate, offered), stored["instructions"])
 
 
-def render() -> str:
+def render_snapshot() -> str:
     """The text of `tools.json` for the operations as they are."""
-    from cams_mcp.operations import OPERATIONS  # noqa: PLC0415 - only to make the snapshot
-    from cams_mcp.tools.schemas import make_tool  # noqa: PLC0415
-    from cams_mcp.upload.service import FILE_TOOLS  # noqa: PLC0415
+    from cams_mcp.operations import INSTRUCTIONS, OPERATIONS  # only to make the snapshot
+    from cams_mcp.tools.schemas import make_tool
+    from cams_mcp.upload.service import FILE_TOOLS
 
     made = {
         kind: [make_tool(tool).model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
         for kind, tools in (("operations", OPERATIONS), ("files", FILE_TOOLS))
     }
-    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    SNAPSHOT.write_text(render(), encoding="utf-8")
+    return json.dumps({"instructions": INSTRUCTIONS, **made}, indent=1, ensure_ascii=False) + "\n"

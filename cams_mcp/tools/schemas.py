@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import mcp_types as types
 
-from cams_mcp.models import AnyTool, Request, Response
+from cams_mcp.models import Request, Result
+from cams_mcp.operation import AnyTool
 
 Schema = dict[str, Any]
 
@@ -31,7 +32,7 @@ def input_schema(model: type[Request]) -> Schema:
     return _flat(model)
 
 
-def output_schema(model: type[Response]) -> Schema:
+def output_schema(model: type[Result]) -> Schema:
     """The schema of a tool's structured content: elements that always come are required.
 
     With names and types only: what an assistant must know of a result stands in the tool's description, and five times
@@ -48,7 +49,7 @@ def output_schema(model: type[Response]) -> Schema:
     return schema | ({"required": always} if always else {})
 
 
-def described_output(model: type[Response]) -> Schema:
+def described_output(model: type[Result]) -> Schema:
     """The same with every description, for the documentation."""
     return _flat(model, words=True)
 
@@ -69,7 +70,7 @@ def described_input(model: type[Request]) -> Schema:
     return _flat(model, words=True)
 
 
-def _flat(model: type[Request | Response], *, words: bool = False) -> Schema:
+def _flat(model: type[Request | Result], *, words: bool = False) -> Schema:
     raw = model.model_json_schema(by_alias=False)
     raw.pop("description", None)
     definitions = raw.pop("$defs", {})
@@ -118,7 +119,6 @@ def make_tool(operation: AnyTool) -> types.Tool:
         description=request.__doc__,
         input_schema=given,
         output_schema=result,
-        annotations=types.ToolAnnotations(
-            read_only_hint=not writes, destructive_hint=writes, idempotent_hint=not writes, open_world_hint=True
-        ),
+        # The other hints say nothing about a tool that only reads.
+        annotations=types.ToolAnnotations(read_only_hint=not writes, destructive_hint=writes or None),
     )

@@ -11,12 +11,14 @@ from cams_mcp.errors import InvalidArguments
 from cams_mcp.fields import LONGEST_TEXT
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Service
-from cams_mcp.models import AnyOperation, AnyTool, Listing, Request, Response
+from cams_mcp.models import Listing, Request, Result
+from cams_mcp.operation import AnyOperation, AnyTool
 from cams_mcp.redaction import is_encodable
+from cams_mcp.settings import Settings
 from cams_mcp.tools.arguments import parse_arguments
 from cams_mcp.tools.result import ToolResult
 from cams_mcp.tools.schemas import TOKEN_ARGUMENT
-from cams_mcp.tools.truncation import RESULT_TOKENS, fit
+from cams_mcp.tools.truncation import fit
 
 if TYPE_CHECKING:
     from cams_mcp.upload.service import Uploads
@@ -29,7 +31,7 @@ NEXT_AFTER_PREVIEW = (
 )
 
 
-Run = Callable[..., Awaitable["Response | Question | Preview"]]
+Handler = Callable[..., Awaitable["Result | Question | Preview"]]
 """Runs a tool, given its request and caller; one that writes also `token` and `answered`."""
 
 
@@ -41,7 +43,6 @@ class Toolbox:
         service: runs them.
         guard: lets writes out.
         uploads: runs the file tools; None leaves them out.
-        read_only: leave out all that write, and the file tools.
         result_tokens: the most that a list may take of an assistant's context, about; the rest is for another call.
     """
 
@@ -52,21 +53,15 @@ class Toolbox:
         guard: Guard,
         uploads: Uploads | None = None,
         *,
-        read_only: bool = False,
-        result_tokens: int = RESULT_TOKENS,
+        result_tokens: int = Settings.result_tokens,
     ) -> None:
         self._result_tokens = result_tokens
-        self._tools: dict[str, tuple[AnyTool, Run]] = {}
+        self._tools: dict[str, tuple[AnyTool, Handler]] = {}
         for operation in operations:
             run = partial(guard.submit if operation.writes else _call_and_page(service), operation)
-            if not (read_only and operation.writes):
-                self._tools[operation.name] = (operation, run)
-        if uploads is not None and not read_only:
+            self._tools[operation.name] = (operation, run)
+        if uploads is not None:
             self._tools |= {tool.name: (tool, run) for tool, run in uploads.tools()}
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._tools)
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
@@ -90,15 +85,18 @@ class Toolbox:
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
                 return ToolResult(content | {"next": NEXT_AFTER_PREVIEW})
             case Listing():
-                return ToolResult(fit(outcome.result(), request, self._result_tokens))
+                assert tool.pages is not None
+                return ToolResult(fit(outcome.to_content(), tool.pages, request, self._result_tokens))
             case _:
-                return ToolResult(({"status": outcome.status} if tool.writes else {}) | outcome.result())
+                return ToolResult(({"status": outcome.tool_status} if tool.writes else {}) | outcome.to_content())
 
 
-def _call_and_page(service: Service) -> Run:
-    async def run(operation: AnyOperation, request: Request, caller: Caller) -> Response:
-        response: Response = await service.call(operation, request)
-        return response.paged(request) if isinstance(response, Listing) else response
+def _call_and_page(service: Service) -> Handler:
+    async def run(operation: AnyOperation, request: Request, caller: Caller) -> Result:
+        response: Any = await service.call(operation, request)
+        if operation.pages is not None:
+            return response.paged(*operation.pages.window(request))
+        return response
 
     return run
 

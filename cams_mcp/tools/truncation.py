@@ -9,10 +9,10 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from cams_mcp.models import Page, Request
+from cams_mcp.models import Request
+from cams_mcp.operation import Pages
 from cams_mcp.tools.result import as_text
 
-RESULT_TOKENS = 20_000
 CHARACTERS_PER_TOKEN = 4
 """Of Latin text and JSON. Others, such as Chinese, are nearer to one token a character."""
 
@@ -23,25 +23,25 @@ def tokens(text: str) -> int:
     return -(-(len(text) - beyond) // CHARACTERS_PER_TOKEN) + beyond
 
 
-def fit(content: dict[str, Any], request: Request, budget: int) -> dict[str, Any]:
+def fit(content: dict[str, Any], pages: Pages, request: Request, budget: int) -> dict[str, Any]:
     """`content`, the result of a list, within `budget` tokens.
 
     At least one row is left, whatever its size: a page without rows leads nowhere.
     """
     rows: list[Any] = content.get("data", [])
-    size, index = request.window()
+    size, index = pages.window(request)
     if len(rows) < 2 or tokens(as_text(content)) <= budget:  # noqa: PLR2004
         return content
     if not _is_as_asked(content.get("total"), len(rows), size, index):
         return content
     # With a note and numbers of full length in place.
-    shell: dict[str, Any] = content | {"data": ()} | _rest(request, size * index, size * index, size)
+    shell: dict[str, Any] = content | {"data": ()} | _rest(pages, size * index, size * index, size)
     left = budget - tokens(as_text(shell))
     sums = accumulate(tokens(as_text(row)) + 1 for row in rows)
     fitting = min(max(1, sum(used <= left for used in sums)), len(rows) - 1)
     shown, next_size = _cut((index - 1) * size, fitting)
     next_index = ((index - 1) * size + shown) // next_size + 1
-    return content | {"data": rows[:shown]} | _rest(request, next_size, next_index, shown)
+    return content | {"data": rows[:shown]} | _rest(pages, next_size, next_index, shown)
 
 
 def _is_as_asked(total: int | None, rows: int, size: int, index: int) -> bool:
@@ -66,11 +66,8 @@ def _cut(before: int, fitting: int) -> tuple[int, int]:
     return best
 
 
-def _rest(request: Request, next_size: int, next_index: int, shown: int) -> dict[str, Any]:
-    if isinstance(getattr(request, "page", None), Page):
-        page: dict[str, Any] = {"page": {"size": next_size, "index": next_index}}
-    else:
-        page = {"page_size": next_size, "page_index": next_index}
+def _rest(pages: Pages, next_size: int, next_index: int, shown: int) -> dict[str, Any]:
+    page = pages.arguments(next_size, next_index)
     note = (
         f"Only the first {shown} rows of this page are shown, so that they fit your context. "
         f"For the rest call again with {as_text(page)} and all else the same."

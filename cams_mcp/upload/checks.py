@@ -1,4 +1,4 @@
-"""A file checked: every row read once, its people ready to send, and what to tell of it."""
+"""Check a file: read every row once, prepare its people for sending, and summarise the results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cams_mcp.upload.people import Normaliser, Person, find_columns
 from cams_mcp.upload.spool import Batches, Spool
 from cams_mcp.upload.tables import Table, open_table
 
-SHOWN_LINES = 20
-LONGEST_NAME = 60
-ROWS_BETWEEN_LOOKS = 20_000
+MAX_LINES_SHOWN = 20
+MAX_NAME_LENGTH = 60
+ROWS_PER_REPORT = 20_000
 SAMPLES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class HowToRead:
-    """How to read a file of people, as its caller says."""
+    """The caller's options for reading a file of people."""
 
     email_column: str | None = None
     phone_column: str | None = None
@@ -33,14 +33,15 @@ class HowToRead:
 
 @dataclass(slots=True)
 class Checked:
-    """What a file holds. Use it as a context manager: it owns temporary files.
+    """The contents of a file. Use it as a context manager: it owns temporary files.
 
     Attributes:
-        sha256: of the file, and of the suppression file if there is one.
-        columns: the cells that were taken, by name or number from 1.
-        places: the same as exact numbers.
-        invalid: how many rows were not people, by reason, and the lines of the first of them.
-        countries: phones by calling code.
+        sha256, suppression_sha256: digests of the file and of the suppression file, if any.
+        columns: the columns used, by header or by number from 1.
+        places: the exact column numbers, as text.
+        invalid: number of invalid rows, by reason.
+        invalid_lines: the first line numbers of such rows, by reason.
+        countries: number of phones, by calling code.
         sample: masked.
     """
 
@@ -68,18 +69,18 @@ class Checked:
         self.spool.close()
 
     def add_invalid(self, line: int, reason: str) -> None:
-        """Count a row that is not a person."""
+        """Count an invalid row."""
         self.invalid[reason] += 1
         lines = self.invalid_lines.setdefault(reason, [])
-        if len(lines) < SHOWN_LINES:
+        if len(lines) < MAX_LINES_SHOWN:
             lines.append(line)
 
-    def calls(self, most_users: int, most_bytes: int) -> int:
-        """How many calls it takes to send them."""
-        return sum(1 for _ in Batches(self.spool.people(), most_users, most_bytes))
+    def calls(self, max_users: int, max_bytes: int) -> int:
+        """How many calls are needed to send the people."""
+        return sum(1 for _ in Batches(self.spool.people(), max_users, max_bytes))
 
     def summary(self) -> dict[str, Any]:
-        """The facts for an assistant or a person; no addresses but masked ones."""
+        """A summary for an assistant or a person. E-mails and phones appear only masked."""
         return {
             "format": self.form,
             "encoding": self.encoding,
@@ -99,7 +100,7 @@ class Checked:
 
 
 Look = Callable[[int], None]
-"""Called now and then with the rows read so far; may raise to stop."""
+"""Called periodically with the number of rows read so far. May raise an exception to stop the check."""
 
 
 def check_file(
@@ -114,29 +115,31 @@ def check_file(
     """Read a file once, row by row.
 
     Args:
-        name: of the file; its ending tells its form.
-        suppression: a file of people who opted out: whoever has an e-mail or a phone of it is left out.
+        name: the file's name; its extension determines the format.
+        suppression: name and contents of a file of people who opted out. Anyone whose e-mail or phone appears in it is
+            left out.
         directory: for temporary files.
-        on_invalid: hears of each row that is not a person.
+        look: called periodically with the number of rows read so far.
+        on_invalid: called with the line and the reason for each invalid row.
 
     Raises:
-        FileRefused: not a table of people, or an invalid row where `how` refuses them.
+        FileRefused: the file is not a table of people, or has an invalid row and `how.refuse_invalid` is set.
     """
     spool = Spool(directory)
     try:
-        suppression_sha256 = _suppress(spool, *suppression, how, look) if suppression else ""
+        suppression_sha256 = _read_suppression(spool, *suppression, how, look) if suppression else ""
         table = open_table(name, file)
         columns = find_columns(table.first, how.email_column, how.phone_column)
         named = {"email": columns.email, "phone": columns.phone}
         shown = {
-            what: _shown(table.first[place]) if columns.header else str(place + 1)
+            what: printable(table.first[place], MAX_NAME_LENGTH) if columns.header else str(place + 1)
             for what, place in named.items()
             if place is not None
         }
         checked = Checked(spool, table.form, table.encoding, table.sha256, suppression_sha256, shown, repr(named))
-        _read(checked, table, Normaliser(columns, how.default_region), look, on_invalid, header=columns.header)
+        _read_people(checked, table, Normaliser(columns, how.default_region), look, on_invalid, header=columns.header)
         if how.refuse_invalid and checked.invalid:
-            raise _refused(checked)  # noqa: TRY301 - the temporary files are closed below
+            raise _invalid_rows(checked)  # noqa: TRY301 - the temporary files are closed below
         spool.finish()
     except BaseException:
         spool.close()
@@ -144,37 +147,32 @@ def check_file(
     return checked
 
 
-def _shown(header: str) -> str:
-    """A column's name, for an assistant: on one line, short, in whole letters."""
-    return printable(header, LONGEST_NAME)
-
-
-def _refused(checked: Checked) -> FileRefused:
+def _invalid_rows(checked: Checked) -> FileRefused:
     line, reason = min((lines[0], reason) for reason, lines in checked.invalid_lines.items())
     return FileRefused(
-        f"{checked.invalid.total():,} rows are not people, the first at line {line}: {reason}",
-        hint="Mend them, or call with on_invalid skip to leave such rows out.",
+        f"{checked.invalid.total():,} rows are invalid, the first at line {line}: {reason}",
+        hint="Fix these rows, or set on_invalid to skip to leave them out.",
     )
 
 
-def _suppress(spool: Spool, name: str, file: BinaryIO, how: HowToRead, look: Look | None) -> str:
+def _read_suppression(spool: Spool, name: str, file: BinaryIO, how: HowToRead, look: Look | None) -> str:
     table = open_table(name, file)
     columns = find_columns(table.first)
     normaliser = Normaliser(columns, how.default_region)
     for number, (line, cells) in enumerate(table.rows):
-        if look is not None and number % ROWS_BETWEEN_LOOKS == 0:
+        if look is not None and number % ROWS_PER_REPORT == 0:
             look(0)
         if number == 0 and columns.header:
             continue
         person = normaliser.person(cells)
         if isinstance(person, str):
-            # Somebody who opted out must not be sent because their row could not be read.
-            raise FileRefused(f"line {line} of the suppression file: {person}", hint="Mend that row.")
+            # Otherwise a person who opted out would be sent because their row is unreadable.
+            raise FileRefused(f"line {line} of the suppression file is invalid: {person}", hint="Fix that row.")
         spool.suppress(person)
     return table.sha256
 
 
-def _read(
+def _read_people(
     checked: Checked,
     table: Table,
     normaliser: Normaliser,
@@ -186,19 +184,24 @@ def _read(
     rows = iter(table.rows)
     if header:
         next(rows)
-    spool, countries, usual, add_usual = checked.spool, checked.countries, normaliser.usual(), checked.spool.add_usual
-    number = emails = phones = usual_rows = 0
-    of_usual: dict[int, int] = defaultdict(int)
+    spool, countries, fast_path, add_simple = (
+        checked.spool,
+        checked.countries,
+        normaliser.fast_path(),
+        checked.spool.add_simple,
+    )
+    number = emails = phones = fast_rows = 0
+    fast_countries: dict[int, int] = defaultdict(int)
     for line, cells in rows:
         number += 1
-        if look is not None and number % ROWS_BETWEEN_LOOKS == 0:
+        if look is not None and number % ROWS_PER_REPORT == 0:
             look(number)
-        quick = usual(cells)
-        if quick is not None and spool.added >= SAMPLES:
-            email, phone, country = quick
-            usual_rows += 1
-            of_usual[country] += 1
-            add_usual(email, phone)
+        simple = fast_path(cells)
+        if simple is not None and spool.added >= SAMPLES:
+            email, phone, country = simple
+            fast_rows += 1
+            fast_countries[country] += 1
+            add_simple(email, phone)
             continue
         person = normaliser.person(cells)
         if isinstance(person, str):
@@ -214,8 +217,8 @@ def _read(
         if spool.added < SAMPLES:
             checked.sample += _masked(person)
         spool.add(person)
-    countries.update(of_usual)
-    checked.rows, checked.emails, checked.phones = number, emails + usual_rows, phones + usual_rows
+    countries.update(fast_countries)
+    checked.rows, checked.emails, checked.phones = number, emails + fast_rows, phones + fast_rows
 
 
 def _masked(person: Person) -> list[str]:

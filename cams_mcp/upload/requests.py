@@ -1,16 +1,18 @@
-"""The arguments and results of the two file tools, and what the guard and the client see of an upload."""
+"""The arguments and results of the two file tools, and an upload as the guard and the CAMS client see it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from cams_mcp.api.signing import Encoded
 from cams_mcp.fields import FilePath, Id, Text
-from cams_mcp.models import LookUp, Outcome, Request, Response
+from cams_mcp.models import Outcome, Request, Result
+from cams_mcp.operation import Facts, LookUp
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.audience.question import consequences, describe_target, examples
+from cams_mcp.operations.audience.question import consequences, examples, target_facts
 from cams_mcp.redaction import quoted, readable
 from cams_mcp.store import Job
 from cams_mcp.upload.checks import Checked, HowToRead
@@ -18,55 +20,55 @@ from cams_mcp.upload.spool import encode_batch
 
 
 class _FileRequest(Request):
-    """What both tools need to read a file."""
+    """The arguments that both tools use to read a file."""
 
-    path: Annotated[FilePath, Field(description="File in an upload folder: CSV, TSV, JSON Lines or XLSX.")]
-    email_column: Annotated[Text | None, Field(description="Header or number of the e-mail column.")] = None
-    phone_column: Annotated[Text | None, Field(description="Header or number of the phone column.")] = None
-    default_region: Annotated[Text | None, Field(description="Region of national phone numbers, e.g. CN.")] = None
-    suppression_path: Annotated[FilePath | None, Field(description="File of people who opted out.")] = None
+    path: Annotated[FilePath, Field(description="In an upload folder: CSV, TSV, JSON Lines or XLSX.")]
+    email_column: Annotated[Text | None, Field(description="Header or number.")] = None
+    phone_column: Annotated[Text | None, Field(description="Header or number.")] = None
+    default_region: Annotated[Text | None, Field(description="Region of national numbers, e.g. CN.")] = None
+    suppression_path: Annotated[FilePath | None, Field(description="People who opted out.")] = None
 
     def how(self, *, refuse_invalid: bool = False) -> HowToRead:
         return HowToRead(self.email_column, self.phone_column, self.default_region, refuse_invalid)
 
 
 class CheckAudienceFileRequest(_FileRequest):
-    """Check a file of customers before an upload, without sending or showing them: columns, valid and invalid rows, \
-duplicates, masked sample, calls needed. The server reads the file; you never do."""
+    """Check a file of customers before an upload, without sending or revealing them: returns columns, valid and \
+invalid rows, duplicates, a masked sample and the calls needed. The server reads the file; you never do."""
 
 
-class CheckAudienceFileResponse(Response):
-    """What the file holds."""
+class CheckAudienceFileResponse(Result):
+    """The contents of the file."""
 
     path: Annotated[
-        # A file's name may hold bytes that are no text.
+        # A file name may contain bytes that are not text.
         Annotated[str, AfterValidator(readable)] | None, Field(description="The file.")
     ] = None
     format: Annotated[str | None, Field(description="csv, tsv, jsonl or xlsx.")] = None
-    encoding: Annotated[str | None, Field(description="Of the text.")] = None
-    columns: Annotated[dict[str, str] | None, Field(description="Which columns were taken.")] = None
+    encoding: Annotated[str | None, Field(description="Text encoding.")] = None
+    columns: Annotated[dict[str, str] | None, Field(description="Columns used.")] = None
     rows: Annotated[int | None, Field(description="Rows in the file.")] = None
-    valid: Annotated[int | None, Field(description="Rows that are people.")] = None
-    invalid: Annotated[list[dict[str, Any]] | None, Field(description="Other rows, by reason.")] = None
-    duplicates: Annotated[int | None, Field(description="People listed before.")] = None
+    valid: Annotated[int | None, Field(description="Valid rows.")] = None
+    invalid: Annotated[list[dict[str, Any]] | None, Field(description="Invalid rows, by reason.")] = None
+    duplicates: Annotated[int | None, Field(description="People already listed.")] = None
     suppressed: Annotated[int | None, Field(description="People who opted out.")] = None
-    people: Annotated[int | None, Field(description="People that would be sent.")] = None
-    phones_by_country_code: Annotated[dict[str, int] | None, Field(description="Phones a code.")] = None
-    sample: Annotated[list[str] | None, Field(description="Masked.")] = None
-    calls: Annotated[int | None, Field(description="Calls of CAMS it takes.")] = None
-    under_100: Annotated[bool | None, Field(description="Too few: Meta discards them.")] = None
+    people: Annotated[int | None, Field(description="People to send.")] = None
+    phones_by_country_code: Annotated[dict[str, int] | None, Field(description="Phones per country code.")] = None
+    sample: Annotated[list[str] | None, Field(description="Masked sample.")] = None
+    calls: Annotated[int | None, Field(description="CAMS calls needed.")] = None
+    under_100: Annotated[bool | None, Field(description="Too few people: Meta discards them.")] = None
 
 
 class UploadAudienceFileRequest(_FileRequest):
-    """Upload a file of customers to a custom audience: hands them to Meta. Cannot be undone. One confirmation for the \
-whole file, asked for as by add_custom_audience_user. Check the file first. To go on after a stop, give resume."""
+    """Upload a file of customers to a custom audience: hands them to Meta, cannot be undone. One confirmation covers \
+the whole file. Check the file first."""
 
     cust_space_id: Annotated[Id, Field(description="From list_instance.")]
     page_id: Annotated[Id, Field(description="From list_custom_audience.")]
     ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
-    on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse all.")] = "skip"
-    resume: Annotated[Id | None, Field(description="Id of a stopped upload to go on with.")] = None
+    on_invalid: Annotated[Literal["skip", "refuse"], Field(description="Invalid rows: skip, or refuse.")] = "skip"
+    resume: Annotated[Id | None, Field(description="Id of a stopped upload.")] = None
 
     TARGET: ClassVar[tuple[str, ...]] = ("cust_space_id", "page_id", "ad_account_id", "custom_audience_id")
 
@@ -74,43 +76,43 @@ whole file, asked for as by add_custom_audience_user. Check the file first. To g
         return {name: getattr(self, name) for name in self.TARGET}
 
 
-class UploadAudienceFileResponse(Response):
-    """How far the upload came."""
+class UploadAudienceFileResponse(Result):
+    """How far the upload got."""
 
-    upload_id: Annotated[str | None, Field(description="For resume.")] = None
+    upload_id: Annotated[str | None, Field(description="Id to resume the upload with.")] = None
     state: Annotated[str | None, Field(description="done or stopped.")] = None
-    people: Annotated[int | None, Field(description="People to send in all.")] = None
+    people: Annotated[int | None, Field(description="Total people to send.")] = None
     sent: Annotated[int | None, Field(description="People CAMS accepted.")] = None
     not_sent: Annotated[int | None, Field(description="People certainly not sent.")] = None
-    may_have_been_sent: Annotated[int | None, Field(description="People of a batch of unknown outcome.")] = None
-    calls: Annotated[int | None, Field(description="Calls made now.")] = None
-    skipped_rows: Annotated[int | None, Field(description="Invalid rows left out.")] = None
+    may_have_been_sent: Annotated[int | None, Field(description="People whose outcome is unknown.")] = None
+    calls: Annotated[int | None, Field(description="Calls made by this run.")] = None
+    skipped_rows: Annotated[int | None, Field(description="Invalid rows skipped.")] = None
     reason: Annotated[str | None, Field(description="Why it stopped.")] = None
-    next: Annotated[str | None, Field(description="How to go on.")] = None
-    _users_sent: int | None = PrivateAttr(None)
+    next: Annotated[str | None, Field(description="What to do next.")] = None
+    _written: int | None = PrivateAttr(None)
 
     def counting(self, users: int) -> Self:
-        """Say how many people this run sent or may have sent; `sent` counts those of earlier runs too."""
-        self._users_sent = users
+        """Set how many people this run sent or may have sent. `sent` also includes earlier runs."""
+        self._written = users
         return self
 
     @property
-    def users_sent(self) -> int | None:
-        return self._users_sent
+    def units_written(self) -> int | None:
+        return self._written
 
     @property
-    def status(self) -> str:
+    def tool_status(self) -> str:
         return "sent" if self.state == "done" else "stopped"
 
     @property
-    def outcome(self) -> Outcome:
+    def ledger_outcome(self) -> Outcome:
         if self.may_have_been_sent:
             return "unknown"
-        return "sent" if self.users_sent or self.state == "done" else "refused"
+        return "sent" if self.units_written or self.state == "done" else "refused"
 
 
-class Batch(AddCustomAudienceUserRequest):
-    """One call of an upload; its people are encoded already."""
+class EncodedBatch(AddCustomAudienceUserRequest):
+    """One call of an upload. Its people are already encoded."""
 
     encoded_users: str = ""
 
@@ -120,24 +122,20 @@ class Batch(AddCustomAudienceUserRequest):
         return given | {"Users": Encoded(self.encoded_users)}
 
 
-def batch_of(request: UploadAudienceFileRequest, people: list[bytes], *, total: int, last: bool) -> Batch:
-    """The call for some people. Not validated again: they were, one by one."""
+def batch_of(request: UploadAudienceFileRequest, people: list[bytes], *, total: int, last: bool) -> EncodedBatch:
+    """The call for these people. Skips validation, because each person was validated when the file was read."""
     rest = {"encoded_users": encode_batch(people), "estimated_num_total": total, "batch_last_flag": last}
-    return Batch.model_construct(None, **request.target(), **rest)
+    return EncodedBatch.model_construct(None, **request.target(), **rest)
 
 
 class FileWrite:
-    """An upload, as the guard sees it."""
+    """An upload as the guard sees it."""
 
     def __init__(self, name: str, request: UploadAudienceFileRequest, checked: Checked, calls: int) -> None:
         self.name = name
         self.request = request
         self._checked = checked
         self._calls = calls
-
-    @property
-    def audience(self) -> str:
-        return self.request.custom_audience_id
 
     def target(self) -> dict[str, str]:
         return self.request.target()
@@ -160,34 +158,37 @@ class FileWrite:
         return 0
 
     def parameters(self) -> dict[str, str]:
-        """What an approval binds: the target, the files' contents, and the people that come of them."""
+        """What an approval is bound to: the target, the files' contents, and the people read from them."""
         checked = self._checked
         return {
             **self.target(),
             "file": checked.sha256,
             "suppression": checked.suppression_sha256,
             "people": f"{checked.spool.kept} {checked.spool.digest:x}",
-            # Other columns could have the same people in another order.
+            # Different columns could produce the same people in another order.
             "columns": checked.places,
         }
 
-    async def described(self, look_up: LookUp, /) -> list[str]:
+    async def facts(self, look_up: LookUp, /) -> Facts:
         checked, spool = self._checked, self._checked.spool
-        target = await describe_target(self.request, spool.kept, look_up)
-        gone = f"{spool.duplicates:,} duplicates and {spool.suppressed:,} who opted out are left out"
-        invalid = f"{checked.invalid.total():,} invalid rows are left out" if checked.invalid else "no row is invalid"
-        return [
-            *target,
-            f"From the file {quoted(self.name)} with {checked.rows:,} rows: {invalid}; {gone}.",
-            f"Of its people {checked.emails:,} have an e-mail and {checked.phones:,} a phone.",
-            *examples(checked.sample),
-            f"They go in {self._calls:,} calls, one confirmation for all.",
-            *consequences(spool.kept),
-        ]
+        target = await target_facts(self.request, spool.kept, look_up)
+        invalid = f"{checked.invalid.total():,} invalid"
+        gone = f"{spool.duplicates:,} duplicate, {spool.suppressed:,} opted out"
+        return replace(
+            target,
+            details=(
+                *target.details,
+                f"The file {quoted(self.name)} has {checked.rows:,} rows. Left out: {invalid}, {gone}.",
+                f"Valid rows: {checked.emails:,} with an e-mail, {checked.phones:,} with a phone.",
+                *examples(checked.sample),
+                f"The upload takes {self._calls:,} calls. This confirmation covers all of them.",
+            ),
+            consequences=consequences(spool.kept),
+        )
 
 
 class RestOfUpload:
-    """The people of a stopped upload that are not known to be applied, as the guard sees them.
+    """The rest of a stopped upload, as the guard sees it: the people not known to be applied.
 
     Args:
         digest: of these people.
@@ -198,10 +199,6 @@ class RestOfUpload:
         self._job = job
         self._digest = digest
         self._sent, self._doubtful = job.position
-
-    @property
-    def audience(self) -> str:
-        return self._write.audience
 
     def target(self) -> dict[str, str]:
         return self._write.target()
@@ -218,16 +215,22 @@ class RestOfUpload:
     def parameters(self) -> dict[str, str]:
         return self._write.parameters() | {"upload": self._job.id, "from": f"{self._sent} {self._doubtful}"}
 
-    async def described(self, look_up: LookUp, /) -> list[str]:
+    async def facts(self, look_up: LookUp, /) -> Facts:
         users = self._job.total - self._sent
-        target = await describe_target(self._write.request, users, look_up)
-        running = ["Careful: another process may still be running this upload."] * (self._job.state == "running")
+        target = await target_facts(self._write.request, users, look_up)
+        warnings = list(target.warnings)
+        if self._job.state == "running":
+            warnings.append("another process may still be running this upload.")
+        if self._doubtful:
+            warnings.append(
+                f"{self._doubtful:,} of these {users:,} people may already have been sent: the outcome of their batch "
+                "is unknown. Meta counts each person once, no matter how often they are sent."
+            )
         stopped = f"which stopped after {self._sent:,} of {self._job.total:,} people."
         file = f"This resumes the upload {self._job.id} of the file {quoted(self._write.name)}, {stopped}"
-        lines = [*target, *running, file]
-        if self._doubtful:
-            lines.append(
-                f"Careful: {self._doubtful:,} of these {users:,} people may have been sent already; the outcome of "
-                "their batch is unknown. Meta counts a person once, however often they are sent."
-            )
-        return [*lines, *consequences(self._job.total)]
+        return replace(
+            target,
+            warnings=tuple(warnings),
+            details=(*target.details, file),
+            consequences=consequences(self._job.total),
+        )

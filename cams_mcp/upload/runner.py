@@ -1,4 +1,4 @@
-"""Send the people of a checked file, batch after batch, each journalled before and after."""
+"""Send the people of a checked file in batches. The journal records each batch before and after it is sent."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cams_mcp.guard.policy import Service
 from cams_mcp.models import Response
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import MAX_USERS
+from cams_mcp.settings import Settings
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState
-from cams_mcp.threads import in_thread, patiently
+from cams_mcp.threads import in_thread, persist
 from cams_mcp.upload.checks import Checked
-from cams_mcp.upload.requests import Batch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
+from cams_mcp.upload.requests import EncodedBatch, UploadAudienceFileRequest, UploadAudienceFileResponse, batch_of
 from cams_mcp.upload.spool import Batches
 
-BATCH_BYTES = 1_000_000
 TOO_LARGE = frozenset({413, 414})
 FIRST_WAIT, LONGEST_WAIT, MOST_WAITS = 5.0, 60.0, 30
-"""Seconds between tries while CAMS throttles, and how often to wait for one batch."""
+"""Wait between retries while CAMS throttles, in seconds, and the maximum number of waits per batch."""
 
 NEXT_AFTER_STOP = (
     "Tell the user how far the upload got and why it stopped. To resume it, call again with the same arguments and "
@@ -39,20 +39,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a batch may be."""
+    """The maximum size of a batch."""
 
     users: int = MAX_USERS
-    encoded_bytes: int = BATCH_BYTES
+    encoded_bytes: int = Settings.batch_bytes
 
 
 @dataclass(slots=True)
-class Run:
+class UploadRun:
     """One run of an upload, from the first person not known to be applied.
 
     Attributes:
-        upload, owner: the job and the key that says it is ours.
-        first: the number of the next person.
-        doubted: up to which person some may have been sent by an earlier run.
+        upload, owner: the job's id and the key that proves ownership.
+        first: number of the next person.
+        doubted: people before this number may have been sent by an earlier run.
     """
 
     service: Service
@@ -74,9 +74,9 @@ class Run:
         self.start = self.first
 
     async def send_all(self) -> UploadAudienceFileResponse:
-        """Send until the end or until something stops it. Never raises for what CAMS or the network do.
+        """Send all people, or stop at a failure that cannot be retried. Never raises for CAMS or network failures.
 
-        Cancelled, it leaves the journal as it is: the batch under way as one of unknown outcome.
+        If cancelled, the current batch stays in the journal with an unknown outcome.
         """
         state, reason = "stopped", CUT_OFF
         try:
@@ -90,7 +90,7 @@ class Run:
         return self._response(state, reason)
 
     async def _send_batches(self) -> str:
-        """Returns why it stopped, or nothing."""
+        """Send batches until done. Returns the reason for stopping, or an empty string."""
         total = self.checked.spool.kept
         batches = Batches(self.checked.spool.people(self.first), self.limits.users, self.limits.encoded_bytes)
         waits = 0
@@ -104,7 +104,7 @@ class Run:
                 reason = await self._why_to_stop(error, len(people), waits)
                 if reason is not None:
                     return reason
-                # Certainly not executed: the same people again, later or in smaller batches.
+                # Certainly not executed: send the same people again, later or in smaller batches.
                 if isinstance(error, Throttled):
                     waits += 1
                     batches.give_back(people)
@@ -119,14 +119,14 @@ class Run:
                 await self._report(f"{self.first:,} of {total:,} people sent")
         return ""
 
-    async def _send(self, batch: Batch) -> Response:
+    async def _send(self, batch: EncodedBatch) -> Response:
         self.calls += 1
         return await self.service.call(ADD_CUSTOM_AUDIENCE_USER, batch)
 
     async def _why_to_stop(self, error: CamsMcpError, users: int, waits: int) -> str | None:
-        """Enter how a batch failed. Returns why the upload must stop, or None if the batch can be tried again."""
+        """Record how a batch failed. Returns why the upload must stop, or None if the batch can be retried."""
         if isinstance(error, NotConfirmed | StoreError):
-            return str(error)  # the job is another process's now, or the journal cannot be kept
+            return str(error)  # another process owns the job, or the journal is unavailable
         request_id = getattr(error, "request_id", None)
         if isinstance(error, AmbiguousWrite):
             await self._after("unknown", request_id)
@@ -143,18 +143,18 @@ class Run:
         await in_thread(lambda: self.journal.before(self.upload, self.owner, self.first, users))
 
     async def _after(self, state: BatchState, request_id: str | None) -> None:
-        await patiently(lambda: self.journal.after(self.upload, self.owner, self.first, state, request_id))
+        await persist(lambda: self.journal.after(self.upload, self.owner, self.first, state, request_id))
 
     async def _end(self, state: JobState, reason: str) -> None:
         try:
-            await patiently(lambda: self.journal.end(self.upload, self.owner, state, reason))
+            await persist(lambda: self.journal.end(self.upload, self.owner, state, reason))
         except StoreError:
-            # The journal keeps it as "running"; the caller hears what was sent.
-            logger.exception("the end (%s) of upload %s could not be recorded", state, self.upload)
+            # The journal still says "running", but the response reports what was sent.
+            logger.exception("failed to record the end (%s) of upload %s", state, self.upload)
 
     async def _wait(self, waits: int, asked: float | None) -> None:
         seconds = min(max(asked or 0.0, FIRST_WAIT * 2 ** (waits - 1)), LONGEST_WAIT)
-        await self._report(f"CAMS throttles; waiting {seconds:g} s")
+        await self._report(f"CAMS is throttling requests; waiting {seconds:g} s")
         await self.sleep(seconds)
 
     async def _report(self, message: str) -> None:

@@ -1,10 +1,9 @@
-"""The two file tools: check a file, upload it; and resume an upload."""
+"""The two file tools: check a file, and upload a file or resume its upload."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +15,8 @@ from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question
 from cams_mcp.errors import FileRefused, NotConfirmed
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Service
-from cams_mcp.models import Request, Response
+from cams_mcp.models import Result
+from cams_mcp.operation import AnyTool, Tool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.audience.question import MIN_MATCHED
 from cams_mcp.store import Job, Journal, Standing
@@ -30,50 +30,38 @@ from cams_mcp.upload.requests import (
     UploadAudienceFileRequest,
     UploadAudienceFileResponse,
 )
-from cams_mcp.upload.runner import Limits, Run
+from cams_mcp.upload.runner import Limits, UploadRun
 
 OpenFile = Callable[[str], tuple[Path, BinaryIO]]
 
 
-@dataclass(frozen=True, slots=True)
-class FileTool:
-    """A tool that is not one operation of CAMS, with the same attributes as one."""
-
-    name: str
-    title: str
-    request: type[Request]
-    response: type[Response]
-    writes: bool
-
-
-CHECK_AUDIENCE_FILE = FileTool(
-    "check_audience_file",
-    "Check a file of customers",
-    CheckAudienceFileRequest,
-    CheckAudienceFileResponse,
-    writes=False,
+CHECK_AUDIENCE_FILE = Tool(
+    name="check_audience_file",
+    title="Check a customer file",
+    request=CheckAudienceFileRequest,
+    response=CheckAudienceFileResponse,
 )
-UPLOAD_AUDIENCE_FILE = FileTool(
-    "upload_audience_file",
-    "Upload a file of customers to an audience",
-    UploadAudienceFileRequest,
-    UploadAudienceFileResponse,
-    writes=True,
+UPLOAD_AUDIENCE_FILE = Tool(
+    name="upload_audience_file",
+    title="Upload a customer file",
+    request=UploadAudienceFileRequest,
+    response=UploadAudienceFileResponse,
+    effect=ADD_CUSTOM_AUDIENCE_USER.effect,
 )
-FILE_TOOLS = (CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE)
+FILE_TOOLS: tuple[AnyTool, ...] = (CHECK_AUDIENCE_FILE, UPLOAD_AUDIENCE_FILE)
 
 
 class Uploads:
-    """Files of people to audiences.
+    """Checks files of people and uploads them to audiences.
 
     Args:
-        open_file: opens a file by the path its caller gave, or refuses to.
-        service: where batches go.
-        guard: lets uploads out.
-        journal: of jobs and batches.
-        limits: of a batch.
-        directory: for temporary files; None is the system's place.
-        on_invalid: hears of each row that is not a person, by line and reason.
+        open_file: opens a file by the caller's path, or raises FileRefused.
+        service: sends the batches.
+        guard: decides whether an upload may be sent.
+        journal: records jobs and batches.
+        limits: the maximum size of a batch.
+        directory: for temporary files; None uses the system default.
+        on_invalid: called with the line and the reason for each invalid row.
         sleep: waits, in seconds.
     """
 
@@ -98,15 +86,15 @@ class Uploads:
         self._on_invalid = on_invalid
         self._sleep = sleep
 
-    def tools(self) -> list[tuple[FileTool, Callable[..., Awaitable[Response | Question | Preview]]]]:
-        """The tools and what runs them."""
+    def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Result | Question | Preview]]]]:
+        """The tools and their handlers."""
         return [(CHECK_AUDIENCE_FILE, self.check), (UPLOAD_AUDIENCE_FILE, self.upload)]
 
     async def check(self, request: CheckAudienceFileRequest, caller: Caller) -> CheckAudienceFileResponse:
-        """Read a file and tell what it holds. Sends nothing.
+        """Read a file and summarise it. Sends nothing.
 
         Raises:
-            FileRefused: not an allowed file, or not a table of people.
+            FileRefused: the file is not allowed, or is not a table of people.
         """
         path, checked = await self._check(request.path, request.suppression_path, request.how(), caller)
         with checked:
@@ -121,22 +109,22 @@ class Uploads:
         *,
         token: str | None = None,
         answered: Answered | None = None,
-    ) -> Response | Question | Preview:
-        """Send a file's people after one confirmation, or go on with an upload that stopped.
+    ) -> Result | Question | Preview:
+        """Send a file's people after one confirmation, or resume a stopped upload.
 
         Raises:
-            FileRefused: not an allowed file, not a table of people, or nobody in it.
-            NotConfirmed: as for every write.
+            FileRefused: the file is not allowed, is not a table of people, or contains no one to send.
+            NotConfirmed: see `Guard.submit`.
         """
         how = request.how(refuse_invalid=request.on_invalid == "refuse")
         job = await self._job(request.resume) if request.resume else None
         path, checked = await self._check(request.path, request.suppression_path, how, caller)
         with checked:
             if checked.spool.kept == 0:
-                raise FileRefused("nobody is left to send", hint="See check_audience_file for the reasons.")
+                raise FileRefused("no people are left to send", hint="Run check_audience_file to see why.")
             write = FileWrite(path.name, request, checked, await self._calls(checked))
 
-            async def first_run(binding: str, number: int, channel: Channel) -> Response:
+            async def first_run(binding: str, number: int, channel: Channel) -> Result:
                 given = request.model_dump(by_alias=False, exclude_none=True, exclude={"resume"})
                 total = checked.spool.kept
                 name = str(path).encode("utf-8", "replace").decode()
@@ -159,15 +147,15 @@ class Uploads:
         *,
         token: str | None,
         answered: Answered | None,
-    ) -> Response | Question | Preview:
-        """Send the people that are not known to be applied, under the approval of the whole upload if it is enough."""
+    ) -> Result | Question | Preview:
+        """Send the people not known to be applied, under the upload's existing approval if that is still valid."""
         sent, doubtful = job.position
         standing = Standing(job.binding, job.write, job.approved, doubtful)
         await self._guard.check_same(ADD_CUSTOM_AUDIENCE_USER, write, caller, standing)
         digest = await anyio.to_thread.run_sync(checked.spool.digest_from, sent)
         rest = RestOfUpload(write, job, digest)
 
-        async def further_run(binding: str, number: int, channel: Channel) -> Response:
+        async def further_run(binding: str, number: int, channel: Channel) -> Result:
             approved = channel != "resumed"
             owner = await in_thread(lambda: self._journal.take(job.id, job.position, number, approved=approved))
             return await self._run(request, checked, caller, job.id, owner, sent, sent + doubtful)
@@ -193,15 +181,17 @@ class Uploads:
         doubted: int = 0,
     ) -> UploadAudienceFileResponse:
         more = (self._limits, caller, self._sleep)
-        run = Run(self._service, self._journal, request, checked, upload, owner, first, *more, doubted=doubted)
+        run = UploadRun(self._service, self._journal, request, checked, upload, owner, first, *more, doubted=doubted)
         return await run.send_all()
 
     async def _job(self, upload: str) -> Job:
         job = await in_thread(lambda: self._journal.job(upload))
         if job is None:
-            raise NotConfirmed("Nothing was sent: there is no such upload to resume.", hint="See `cams-mcp uploads`.")
+            raise NotConfirmed("Nothing was sent: no upload has this id.", hint="Run `cams-mcp uploads` to list them.")
         if job.state == "done":
-            raise NotConfirmed("Nothing was sent: this upload is complete.", hint="Start a new one for another file.")
+            raise NotConfirmed(
+                "Nothing was sent: this upload is complete.", hint="Start a new upload for another file."
+            )
         return job
 
     async def _calls(self, checked: Checked) -> int:

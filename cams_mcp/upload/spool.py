@@ -1,7 +1,8 @@
-"""The checked people of a file, ready to send, in a temporary file that nobody else can open.
+"""Keep the checked people of a file, ready to send, in a private temporary file.
 
-What was checked is what is sent: the file itself is not read again. Memory does not grow with the number of people:
-their encoded form is on disk, and duplicates and suppressed people are found part by part, by hashes on disk.
+The people sent are exactly the people checked, because the original file is not read again. Memory use doesn't grow
+with the number of people: their encoded form is on disk, and so are the hashes that find duplicates and suppressed
+people, one partition at a time.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _INDEX_BYTES = 5
 _RECORD_BYTES = HASH_BYTES + _INDEX_BYTES
 
 _PLAIN_EMAIL = re.compile(r"[a-z0-9._~-]+@[a-z0-9.-]+")
-"""What needs no escaping in JSON and none but of the @ in a form: nearly every address."""
+"""An e-mail that needs no escaping in JSON and only its @ escaped in a form: nearly all of them."""
 
 OPENING, COMMA, CLOSING = b"%5B", b"%2C", b"%5D"
 """`[`, `,` and `]`, percent-encoded."""
 
 
 def encode_person(person: Person) -> bytes:
-    """One element of `Users`, as percent-encoded JSON."""
+    """Encode an element of `Users` as percent-encoded JSON."""
     members: list[str] = []
     if person.email:
         if _PLAIN_EMAIL.fullmatch(person.email):
@@ -46,7 +47,7 @@ def encode_person(person: Person) -> bytes:
 
 
 class _Hashes:
-    """Hashes with the index of their person, on disk in parts, so that equal ones meet in the same part."""
+    """Hashes with the index of their person, partitioned on disk so that equal hashes share a partition."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -71,7 +72,7 @@ class _Hashes:
         self._waiting = 0
 
     def part(self, number: int) -> Iterator[tuple[bytes, int]]:
-        """The records of one part, in the order in which they were added."""
+        """The records of one partition, in the order they were added."""
         file = self._files.get(number)
         if file is not None:
             file.seek(0)
@@ -86,17 +87,17 @@ class _Hashes:
 
 
 class Spool:
-    """Add people and suppressed people, `finish`, then take batches.
+    """Collects people. Call `suppress`, then `add`, then `finish`; then read the people to send.
 
     Args:
-        directory: where the temporary files are; None is the system's place for such.
+        directory: for temporary files; None uses the system default.
 
     Attributes:
-        added: how many people were added so far.
-        kept: how many people will be sent.
-        duplicates: how many were listed before.
-        suppressed: how many opted out.
-        digest: of the people to send, whatever their order.
+        added: number of people added so far.
+        kept: number of people to send.
+        duplicates: number of people who were already listed.
+        suppressed: number of people who opted out.
+        digest: of the people to send, regardless of their order.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -127,7 +128,7 @@ class Spool:
                 hashes.close()
 
     def suppress(self, person: Person) -> None:
-        """Leave out everybody with this e-mail or this phone. Before the first `add`."""
+        """Leave out everyone with this e-mail or this phone. Call this before the first `add`."""
         if self._opted_out is None:
             self._opted_out, self._keys = _Hashes(self._directory), _Hashes(self._directory)
         for key in _keys_of(person.email, person.phone):
@@ -137,8 +138,8 @@ class Spool:
         """Add one person to send."""
         self._add(person.email, person.phone, encode_person(person) + b"\n")
 
-    def add_usual(self, email: str, phone: str) -> None:
-        """The same, quicker, for an e-mail of characters that need no escaping and a phone."""
+    def add_simple(self, email: str, phone: str) -> None:
+        """A faster `add` for a phone and an e-mail that needs no escaping except of its @."""
         encoded_email = email.replace("@", "%40")
         line = f"%7B%22Email%22%3A%22{encoded_email}%22%2C%22Phone%22%3A%22{phone}%22%7D\n"
         self._add(email, phone, line.encode())
@@ -153,7 +154,7 @@ class Spool:
         self.added = index + 1
 
     def finish(self) -> None:
-        """Find duplicates and suppressed people."""
+        """Mark duplicates and suppressed people, and compute the totals and the digest."""
         self._dropped = bytearray(self.added // 8 + 1)
         for part in range(_PARTS):
             if self._keys is not None and self._opted_out is not None:
@@ -174,14 +175,14 @@ class Spool:
         self.kept = self.added - self.duplicates - self.suppressed
 
     def digest_from(self, start: int) -> int:
-        """The digest of the people to send from the one with this number on."""
+        """The digest of the people to send, starting with person number `start`."""
         kept = (index for index in range(self.added) if not self._is_dropped(index))
         first = next(islice(kept, start, None), self.added)
         records = (record for part in range(_PARTS) for record in self._whole.part(part))
         return list_digest(key for key, index in records if index >= first and not self._is_dropped(index))
 
     def _drop(self, index: int) -> bool:
-        """Mark a person as not to be sent; False if it is marked already."""
+        """Mark a person as not to be sent. False if already marked."""
         if self._is_dropped(index):
             return False
         self._dropped[index >> 3] |= 1 << (index & 7)
@@ -191,7 +192,7 @@ class Spool:
         return bool(self._dropped[index >> 3] & 1 << (index & 7))
 
     def people(self, start: int = 0) -> Iterator[bytes]:
-        """The encoded people to send, from the one with this number on, in the order of the file."""
+        """The encoded people to send, starting with person number `start`, in file order."""
         self._people.seek(0)
         left = start
         dropped = self._dropped
@@ -210,17 +211,18 @@ def _keys_of(email: str, phone: str) -> list[bytes]:
 
 
 class Batches:
-    """Cuts people into batches of at most so many users and so many bytes of body.
+    """Splits people into batches.
 
     Args:
-        people: encoded people in order.
-        most_bytes: of `Users=[...]`, encoded.
+        people: encoded people, in order.
+        max_users: maximum people per batch.
+        max_bytes: maximum length of the encoded `Users=[...]`. A single person may exceed it.
     """
 
-    def __init__(self, people: Iterator[bytes], most_users: int, most_bytes: int) -> None:
+    def __init__(self, people: Iterator[bytes], max_users: int, max_bytes: int) -> None:
         self._people = people
-        self._most_users = most_users
-        self._most_bytes = most_bytes
+        self._most_users = max_users
+        self._most_bytes = max_bytes
         self._waiting: list[bytes] = []
 
     def __iter__(self) -> Iterator[list[bytes]]:
@@ -246,7 +248,7 @@ class Batches:
 
     @property
     def is_last(self) -> bool:
-        """Whether nobody is left."""
+        """Whether no people are left."""
         if not self._waiting:
             person = next(self._people, None)
             if person is not None:
@@ -254,15 +256,15 @@ class Batches:
         return not self._waiting
 
     def give_back(self, batch: list[bytes]) -> None:
-        """The people of the last batch come again."""
+        """Return the last batch, so that its people are in the next batches again."""
         self._waiting += reversed(batch)
 
     def halve(self, batch: list[bytes]) -> None:
-        """Give a batch back that was too large; it and the rest come in smaller ones."""
+        """Return a batch that was too large, and halve the maximum batch size from here on."""
         self.give_back(batch)
         self._most_users = max(1, len(batch) // 2)
 
 
 def encode_batch(batch: list[bytes]) -> str:
-    """The value of `Users`, percent-encoded."""
+    """Join encoded people into the percent-encoded value of `Users`."""
     return (OPENING + COMMA.join(batch) + CLOSING).decode("ascii")

@@ -16,7 +16,7 @@ from support_packages import build_mcpb, connect_and_list
 from support_peers import VENVS, node_package, run
 
 import cams_mcp
-from cams_mcp.tools.definitions import list_tools
+from cams_mcp.tools.definitions import load_catalog
 
 SECONDS = 300
 FROM_OUTSIDE = ("UV_", "SSL_", "PIP_", "HTTP_PROXY", "HTTPS_PROXY")
@@ -80,7 +80,7 @@ def test_the_bundle_starts_as_the_manifest_says(unpacked: Path, tmp_path: Path) 
     found = connect_and_list([program(config["command"]), *arguments], tmp_path, env, SECONDS)
 
     assert found["version"] == cams_mcp.__version__
-    assert found["tools"] == [tool.name for tool in list_tools()]
+    assert found["tools"] == [tool.name for tool in load_catalog()]
 
 
 def test_uvx_runs_a_built_wheel(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may talk to the HTTP server: static bearer tokens, or access tokens of an OAuth authorization server."""
+"""Authentication for the HTTP server: static bearer tokens, or access tokens from an OAuth authorization server."""
 
 from cams_mcp.http.auth.jwt_tokens import JwtVerifier
 from cams_mcp.http.auth.keys import KeySet

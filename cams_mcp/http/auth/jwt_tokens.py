@@ -1,4 +1,4 @@
-"""Access tokens that are JWTs (RFC 9068): signature, issuer, audience, times."""
+"""Verify JWT access tokens (RFC 9068): signature, issuer, audience and times."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from cams_mcp.redaction import printable, readable
 LONGEST_TOKEN = 16 * 1024
 LONGEST_NAME = 255
 LATEST_TIME = 253_402_300_799
-"""The end of the year 9999, in seconds since 1970. A token with a time beyond it is a mistake or an attack."""
+"""End of the year 9999, as a Unix timestamp. A later time in a token is a mistake or an attack."""
 
 EARLY_SECONDS = 10.0
-"""How far the authorization server's clock may be ahead: its tokens are used at once. Expiry has no such allowance."""
+"""Clock skew allowed for `nbf`, because clients use new tokens immediately. Expiry gets no leeway."""
 
 logger = logging.getLogger(__name__)
 
 
 class JwtVerifier:
-    """Verifies access tokens of one authorization server (an SDK `TokenVerifier`).
+    """Verifies access tokens from one authorization server (implements the SDK's `TokenVerifier`).
 
     Args:
-        keys: the server's keys.
-        issuer: what `iss` must be.
-        audience: what `aud` must be or hold.
-        now: seconds since 1970, UTC.
+        keys: the authorization server's public keys.
+        issuer: required value of `iss`.
+        audience: required value of `aud`, or a required member if `aud` is a list.
+        now: returns the current Unix time.
     """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, now: Callable[[], float] = time.time) -> None:
@@ -43,22 +43,22 @@ class JwtVerifier:
         self._now = now
 
     async def check(self) -> None:
-        """Raise ConfigurationError if no token could be verified, for want of keys."""
+        """Raise ConfigurationError if there are no keys to verify tokens with."""
         await self._keys.check()
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The caller behind `token`, or None. Never raises: whatever a token says, the answer is a refusal."""
-        # Not the error's text: it can repeat parts of the token.
+        """Return the verified token, or None to reject it. Never raises, whatever the token contains."""
+        # Don't log the error message; it may contain parts of the token.
         try:
-            return self._granted(token, await self._claims(token))
+            return self._access_token(token, await self._claims(token))
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
-            logger.info("an access token was refused: %s", type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - a defect of ours or of a library must not answer with 500
+            logger.info("rejected an access token: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a bug in cams-mcp or a library must not cause a 500
             frames = "".join(traceback.format_tb(error.__traceback__))
             logger.error("verifying an access token failed with %s\n%s", type(error).__name__, frames)  # noqa: TRY400
         return None
 
-    def _granted(self, token: str, claims: Mapping[str, Any]) -> AccessToken:
+    def _access_token(self, token: str, claims: Mapping[str, Any]) -> AccessToken:
         subject = _name(claims["sub"])
         return AccessToken(
             token=token,
@@ -85,7 +85,7 @@ class JwtVerifier:
             algorithms=sorted(key.algorithms),
             audience=self._audience,
             issuer=self._issuer,
-            # Times are checked below, by one clock.
+            # Times are checked below, against an injectable clock.
             options={
                 "require": ["exp", "iss", "aud", "sub"],
                 "verify_exp": False,
@@ -106,21 +106,21 @@ class JwtVerifier:
 
 
 def _is_time(value: object) -> bool:
-    """Whether this is a number of seconds. JSON as Python reads it also has NaN and infinities."""
+    """Whether `value` is a plausible timestamp. Python's JSON parser also accepts NaN and infinities."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return (isinstance(value, int) or math.isfinite(value)) and abs(value) <= LATEST_TIME
 
 
 def _name(value: object) -> str:
-    """A name from a token. It goes into the audit trail and decides whose session is whose."""
+    """Validate a name from a token. Names appear in the audit trail and identify the owner of a session."""
     if not isinstance(value, str) or not value or printable(readable(value), LONGEST_NAME) != value:
         raise jwt.InvalidTokenError
     return value
 
 
 def _scopes(claims: Mapping[str, Any]) -> list[str]:
-    """`scope` is a text with spaces (RFC 9068); some servers write `scp`, as a text or a list."""
+    """Read `scope`, a space-separated string (RFC 9068), or `scp`, a string or list that some servers send instead."""
     given = claims.get("scope", claims.get("scp", ""))
     if isinstance(given, str):
         return given.split()

@@ -1,4 +1,4 @@
-"""The public keys of an authorization server (a JWK set, RFC 7517), cached, and fetched again without a restart."""
+"""Fetch, cache and refresh an authorization server's public keys (a JWK set, RFC 7517)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from cams_mcp.errors import ConfigurationError
 
 MAX_AGE_SECONDS = 3600.0
 LONGEST_USE_SECONDS = 24 * 3600.0
-"""With the key server away, keys are used this long: one that its owner withdrew must end some time."""
+"""How long cached keys stay valid while the key server is down. Bounded, so that a revoked key eventually expires."""
 
 FETCH_INTERVAL_SECONDS = 10.0
 FETCH_TIMEOUT_SECONDS = 5.0
-"""For the whole fetch, from the connection to the last byte, however the key server spreads it out."""
+"""Limit for a whole fetch, from connecting to the last byte, however slowly the key server sends."""
 
 PATIENCE_SECONDS = 1.0
-"""How long a token with a known key waits for fresh keys before it is checked with the known one."""
+"""How long to wait for a refresh before verifying a token with an already cached key."""
 
 LARGEST_SET = 1024 * 1024
 MOST_KEYS = 200
 LONGEST_MEMBER = 4096
-"""Characters of one member of a key. An RSA modulus of 16,384 bits has 2,731; much larger ones take minutes to use."""
+"""Maximum length of one key member. A 16,384-bit RSA modulus has 2,731 characters; much larger ones take minutes."""
 
 LEAST_RSA_BITS = 2048
 
@@ -44,7 +44,7 @@ _ALGORITHMS: dict[tuple[str, str], frozenset[str]] = {
     ("EC", "P-521"): frozenset({"ES512"}),
     ("OKP", "Ed25519"): frozenset({"EdDSA"}),
 }
-"""By type and curve of a key. Nothing symmetric: a public key must never do as a shared secret."""
+"""Algorithms by key type and curve. None are symmetric: a public key must never work as a shared secret."""
 
 ALGORITHMS = frozenset[str]().union(*_ALGORITHMS.values())
 
@@ -53,22 +53,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A public key and the algorithms it is for."""
+    """A public key and the algorithms it can verify."""
 
     key: Any
     algorithms: frozenset[str]
 
 
 class KeySet:
-    """The keys behind a URL.
+    """The keys published at a URL.
 
-    They are fetched at first use, when a token names a key that is not among them, and when they are older than an
-    hour; never more often than every ten seconds. If that fails the keys at hand go on for a day.
+    Fetches keys on first use, when a token names an unknown key, and when the cached keys are over an hour old, but at
+    most every ten seconds. If a fetch fails, the cached keys stay valid until they are a day old.
 
     Args:
-        url: of the JWK set.
-        transport: for tests; None is the network.
-        now: seconds that never go back.
+        url: URL of the JWK set.
+        transport: a custom transport for tests. None uses the network.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -87,21 +87,21 @@ class KeySet:
         self._tried = float("-inf")
 
     async def find(self, kid: str | None) -> VerifyingKey | None:
-        """The key of this id; without an id the only key there is. None if there is no such key."""
+        """Return the key with this id or, without an id, the only key. None if there is no match."""
         if self._known(kid) is None:
             await self._refresh()
         elif self._age > MAX_AGE_SECONDS and self._fetching is None:
-            # One caller gives the key server a moment to withdraw the key; the others go on with it.
+            # One caller briefly waits for a refresh, in case the key was revoked. The others use the cached key.
             with anyio.move_on_after(PATIENCE_SECONDS):
                 await self._refresh()
         return self._known(kid)
 
     async def check(self) -> None:
-        """Raise ConfigurationError if there are no keys to check tokens with."""
+        """Raise ConfigurationError if there are no keys to verify tokens with."""
         if not self._keys or self._age > MAX_AGE_SECONDS:
             await self._refresh()
         if not self._keys or self._age > LONGEST_USE_SECONDS:
-            raise ConfigurationError("There are no keys to check access tokens with.", hint="Check --auth-jwks-url.")
+            raise ConfigurationError("There are no keys to verify access tokens with.", hint="Check --auth-jwks-url.")
 
     @property
     def _age(self) -> float:
@@ -115,12 +115,12 @@ class KeySet:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
-        """Wait for the fetch that is under way, or for a new one if the last is long enough ago."""
+        """Wait for the running fetch, or start one unless the last attempt was too recent."""
         if self._fetching is None:
             if self._now() - self._tried < FETCH_INTERVAL_SECONDS:
                 return
             self._tried = self._now()
-            # A task of its own: it goes on when the caller who began it leaves or runs out of patience.
+            # A separate task, so that the fetch continues if the caller that started it disconnects or times out.
             self._fetching = asyncio.create_task(self._update())
         await asyncio.shield(self._fetching)
 
@@ -131,15 +131,15 @@ class KeySet:
             if keys:
                 self._keys, self._fetched = keys, self._now()
             else:
-                logger.warning("the key server gave no key that can be used")
-        except Exception as error:  # noqa: BLE001 - whatever a key server says or does, the keys at hand stay
-            logger.warning("the key server gave no keys: %s", type(error).__name__)
+                logger.warning("the key server returned no usable key")
+        except Exception as error:  # noqa: BLE001 - no key server failure may drop the cached keys
+            logger.warning("fetching keys from the key server failed: %s", type(error).__name__)
         finally:
             self._fetching = None
 
     async def _fetch(self) -> bytes:
         body = bytearray()
-        # Uncompressed, because a few bytes could decode to more than this machine has.
+        # Uncompressed, because a few compressed bytes could expand to more than fits in memory.
         headers = {"accept": "application/json", "accept-encoding": "identity"}
         async with (
             httpx.AsyncClient(transport=self._transport, timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False) as http,
@@ -155,7 +155,7 @@ class KeySet:
 
 
 def _parse(body: bytes) -> dict[str | None, VerifyingKey]:
-    # No member that is used is a number. As an int, one of thousands of digits would cost the whole set.
+    # Key members used here are never numbers. Parsing as int would reject the whole set over one with too many digits.
     document = json.loads(body, parse_int=float)
     entries = cast("dict[str, Any]", document).get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(cast("list[Any]", entries)) > MOST_KEYS:
@@ -169,7 +169,7 @@ def _parse(body: bytes) -> dict[str | None, VerifyingKey]:
 
 
 def _key(entry: dict[str, Any]) -> VerifyingKey | None:
-    """A key for signatures; None if it is for something else, or too weak."""
+    """Parse a signature key. Returns None if the key has another purpose or is too weak."""
     algorithms = _ALGORITHMS.get((str(entry.get("kty")), str(entry.get("crv", ""))), frozenset())
     named = entry.get("alg")
     if named is not None:
@@ -183,8 +183,8 @@ def _key(entry: dict[str, Any]) -> VerifyingKey | None:
         key = PyJWK(entry, algorithm=min(algorithms)).key
     except (PyJWTError, ValueError):
         return None
-    except Exception as error:  # noqa: BLE001 - one odd key must not cost the others
-        logger.warning("a key of the key server cannot be used: %s", type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - one bad key must not invalidate the others
+        logger.warning("skipped an unusable key from the key server: %s", type(error).__name__)
         return None
     if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
         return None

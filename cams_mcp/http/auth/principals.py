@@ -1,4 +1,4 @@
-"""The caller behind a verified token."""
+"""Map verified tokens to callers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cams_mcp.access import NOBODY, Access
 
 
 def access_of(token: AccessToken) -> Access:
-    """The principal is the token's name, or for an access token its issuer and subject."""
+    """Return the token's access. The principal is a static token's name, or an access token's issuer and subject."""
     client, issuer, subject = principal_components(token)
     return Access(f"{issuer} {subject}" if issuer else client, frozenset(token.scopes))
 
 
 def current_access() -> Access:
-    """The caller of the HTTP request that is being answered; nobody, if it was not authenticated."""
+    """Return the caller of the current HTTP request, or `NOBODY` if the request is not authenticated."""
     token = get_access_token()
     return NOBODY if token is None else access_of(token)

@@ -1,11 +1,11 @@
-"""Static bearer tokens in a file, one a line: NAME TOKEN SCOPE [SCOPE]
+"""Static bearer tokens from a file, one per line: NAME TOKEN SCOPE [SCOPE]
 
-    # who     token, or its SHA-256                  what it may do
+    # name    token, or its SHA-256                  scopes
     alice     sha256:9f86d081884c7d659a2feaa0c5...   cams:read cams:write
     reports   8cf27e1db0a34f29b5e6d7c8a9f01b23       cams:read
 
-The file is read again when it changes. While it cannot be used nobody gets in: an operator who takes a token out and
-makes a mistake elsewhere must not leave it alive.
+The file is reloaded when it changes. While it is unusable, every token is rejected: a token that was removed must not
+stay valid because of a mistake elsewhere in the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LARGEST_FILE = 1024 * 1024
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""What a bearer token can be, by RFC 6750."""
+"""Bearer token syntax, RFC 6750."""
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _TOO_OPEN = stat.S_IRWXO | stat.S_IWGRP
 
@@ -44,10 +44,10 @@ class _Entry:
 
 
 class TokenFile:
-    """Verifies bearer tokens against a file (an SDK `TokenVerifier`).
+    """Verifies bearer tokens against a file (implements the SDK's `TokenVerifier`).
 
     Raises:
-        ConfigurationError: the file cannot be used as it is at the start.
+        ConfigurationError: the file is unusable at startup.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,9 +58,9 @@ class TokenFile:
 
     async def verify_token(self, token: str) -> AccessToken | None:
         self._refresh()
-        # A header can hold anything; what UTF-8 cannot encode is simply no token of ours.
+        # Headers can contain any characters. Text that UTF-8 cannot encode simply matches no token.
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        # Every entry is compared, in constant time.
+        # Compare every entry, in constant time.
         found = [entry for entry in self._entries if hmac.compare_digest(entry.digest, digest)]
         if not found:
             return None
@@ -74,11 +74,11 @@ class TokenFile:
             if stamp == self._stamp:
                 return
             self._stamp, self._entries = _read(self._path)
-            logger.warning("the token file was read again: %d tokens", len(self._entries))
+            logger.warning("reloaded the token file: %d tokens", len(self._entries))
         except (OSError, ConfigurationError) as error:
             if self._entries:
                 reason = error if isinstance(error, ConfigurationError) else error.strerror
-                logger.error("the token file cannot be used, all tokens are refused: %s", reason)  # noqa: TRY400
+                logger.error("the token file is unusable, rejecting all tokens: %s", reason)  # noqa: TRY400
             self._stamp, self._entries = stamp, ()
 
 
@@ -87,7 +87,7 @@ def _stamp_of(found: os.stat_result) -> tuple[int, ...]:
 
 
 def _read(path: Path) -> tuple[tuple[int, ...], tuple[_Entry, ...]]:
-    """The file's stamp and its entries. What is checked is what is read: both are of one open file."""
+    """Read the file's stamp and entries. It checks and reads the same open file, so a swap in between has no effect."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -96,17 +96,17 @@ def _read(path: Path) -> tuple[tuple[int, ...], tuple[_Entry, ...]]:
     except OSError as error:
         raise _unusable(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise _unusable("is not text in UTF-8") from None
+        raise _unusable("is not UTF-8 text") from None
     return _stamp_of(found), _parse(text)
 
 
 def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-        raise _unusable("is not a plain file of at most 1 MiB")
+        raise _unusable("is not a regular file of at most 1 MiB")
     if os.name == "posix" and found.st_mode & _TOO_OPEN:
         raise ConfigurationError(
-            "The token file (--auth-token-file) is open to other users of this machine.",
-            hint="Run chmod 600 on it; its group may read it, nobody else.",
+            "The token file (--auth-token-file) is accessible to other users of this machine.",
+            hint="Run chmod 600 on it. Its group may have read access; other users may have none.",
         )
 
 
@@ -118,32 +118,34 @@ def _parse(text: str) -> tuple[_Entry, ...]:
             continue
         entry = _entry(number, words)
         if entry.name in entries or any(entry.digest == other.digest for other in entries.values()):
-            raise _unusable(f"has in line {number} a name or a token that it had before")
+            raise _unusable(f"repeats a name or token in line {number}")
         entries[entry.name] = entry
     if not entries:
-        raise _unusable("has no token")
+        raise _unusable("contains no tokens")
     return tuple(entries.values())
 
 
 def _entry(number: int, words: list[str]) -> _Entry:
-    # No message repeats a word of the file: it could be a token.
+    # Error messages must not quote the file: any word could be a token.
     name, token, scopes = words[0], words[1] if len(words) > 1 else "", words[2:]
     if not _NAME.fullmatch(name) or name == LOCAL_PRINCIPAL:
         raise _unusable(
-            f"has in line {number} a name that cannot be one (letters, digits, . _ - and not the word local)"
+            f"has an invalid name in line {number} (use letters, digits, . _ - and not the reserved name local)"
         )
     if not scopes or set(scopes) - set(SCOPES):
-        raise _unusable(f"has in line {number} no scopes, or others than {' and '.join(SCOPES)}")
+        raise _unusable(f"has missing or unknown scopes in line {number} (use {' and '.join(SCOPES)})")
     hashed = _DIGEST.fullmatch(token)
     if hashed:
         return _Entry(name, bytes.fromhex(hashed[1]), tuple(scopes))
     if len(token) < LEAST_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
-        raise _unusable(f"has in line {number} a token of less than {LEAST_TOKEN_LENGTH} letters and digits")
+        raise _unusable(
+            f"has an invalid token in line {number} (use at least {LEAST_TOKEN_LENGTH} letters, digits or . _ ~ + / -)"
+        )
     return _Entry(name, hashlib.sha256(token.encode()).digest(), tuple(scopes))
 
 
 def _unusable(problem: str) -> ConfigurationError:
     return ConfigurationError(
         f"The token file (--auth-token-file) {problem}.",
-        hint="Write one token a line: NAME TOKEN SCOPE [SCOPE]. `openssl rand -hex 32` makes a token.",
+        hint="Write one token per line: NAME TOKEN SCOPE [SCOPE]. Generate a token with `openssl rand -hex 32`.",
     )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import anyio
 
 from cams_mcp.errors import CamsMcpError, NotConfirmed, PermissionDenied
 from cams_mcp.fields import MOST
-from cams_mcp.models import LookUp
+from cams_mcp.operation import PAGE_ARGUMENTS, AnyOperation, Facts, LookUp
 from cams_mcp.operations.audience.users import AudienceUser, person
 from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE, CustomAudience
 from cams_mcp.operations.list_instance import LIST_INSTANCE
@@ -25,6 +25,7 @@ from cams_mcp.redaction import mask_email, mask_phone, printable, quoted
 MIN_MATCHED = 100
 """Below this many matched users Meta discards the data ("If fewer than 100 users are matched, Meta discards")."""
 
+LOOK_UPS: tuple[AnyOperation, ...] = (LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, LIST_PAGE_AD_ACCOUNT)
 LOOK_UP_SECONDS = 15.0
 MOST_INSTANCE_PAGES = 3
 MOST_EXAMPLES = 4
@@ -43,7 +44,7 @@ class Target(Protocol):
     def custom_audience_id(self) -> str: ...
 
 
-class Batch(Target, Protocol):
+class Addition(Target, Protocol):
     """Who goes there: the arguments of AddCustomAudienceUser."""
 
     @property
@@ -54,24 +55,28 @@ class Batch(Target, Protocol):
     def batch_last_flag(self) -> bool | None: ...
 
 
-async def describe(request: Batch, look_up: LookUp) -> list[str]:
-    """The lines of the question.
+async def facts_of(request: Addition, look_up: LookUp) -> Facts:
+    """What the question about AddCustomAudienceUser states.
 
-    A look-up that is denied or fails is said in the question and does not stop it.
+    A look-up that is denied or fails becomes a warning in the question; it does not stop it.
 
     Raises:
-        NotConfirmed: CAMS says that there is no such audience on this page.
+        NotConfirmed: CAMS lists no such audience on this page.
     """
     number = len(request.users or [])
-    target = await describe_target(request, number, look_up)
-    return [*target, *_people(request), *consequences(request.estimated_num_total or number)]
+    facts = await target_facts(request, number, look_up)
+    return replace(
+        facts,
+        details=(*facts.details, *_people(request)),
+        consequences=consequences(request.estimated_num_total or number),
+    )
 
 
-async def describe_target(request: Target, people: int, look_up: LookUp) -> list[str]:
-    """The lines that say how many people go where.
+async def target_facts(request: Target, people: int, look_up: LookUp) -> Facts:
+    """The part of the question that states how many people go where.
 
     Raises:
-        NotConfirmed: CAMS says that there is no such audience on this page.
+        NotConfirmed: CAMS lists no such audience on this page.
     """
     found = await _find(request, look_up)
     if "audience" in found.answered and found.audience is None:
@@ -134,7 +139,7 @@ async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
     pages = [{"page_size": 100, "page_index": index} for index in range(1, MOST_INSTANCE_PAGES + 1)]
     for arguments in [{"instance_id": cust_space_id}, *pages]:
         wanted = LIST_INSTANCE.request.model_validate(arguments)
-        listed = (await look_up(LIST_INSTANCE, wanted)).paged(wanted)
+        listed = (await look_up(LIST_INSTANCE, wanted)).paged(*PAGE_ARGUMENTS.window(wanted))
         for row in listed.data:
             if cust_space_id in (row.cust_space_id, row.instance_id):
                 return row.instance_name
@@ -143,25 +148,27 @@ async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
     return None
 
 
-def _target(request: Target, number: int, found: _Found) -> list[str]:
+def _target(request: Target, number: int, found: _Found) -> Facts:
     audience = found.audience
     name = printable(audience.custom_audience_name or "") if audience else ""
     size = f", {_amount(audience.token_total)} tokens now" if audience and audience.token_total is not None else ""
-    lines = [
-        f"Add {_count(number)} to the Meta custom audience {quoted(name or request.custom_audience_id)}?",
-        f"Audience id {_id(request.custom_audience_id)}{size}.",
-        (
-            f"Ad account {_named(found.ad_account, request.ad_account_id)}, page {_id(request.page_id)}, "
-            f"instance {_named(found.instance, request.cust_space_id)}."
-        ),
-    ]
+    warnings = [f"CAMS did not return the {what}'s name: {why}." for what, why in found.failures.items()]
     if audience and audience.ad_account_id not in (None, request.ad_account_id):
-        lines.append(f"Careful: CAMS lists this audience under ad account {_id(audience.ad_account_id or '')} instead.")
-    lines += [f"The {what}'s name is not known: {why}." for what, why in found.failures.items()]
-    return lines
+        warnings.insert(0, f"CAMS lists this audience under ad account {_id(audience.ad_account_id or '')} instead.")
+    return Facts(
+        question=f"Add {_count(number)} to the Meta custom audience {quoted(name or request.custom_audience_id)}?",
+        warnings=tuple(warnings),
+        details=(
+            f"Audience id {_id(request.custom_audience_id)}{size}.",
+            (
+                f"Ad account {_named(found.ad_account, request.ad_account_id)}, page {_id(request.page_id)}, "
+                f"instance {_named(found.instance, request.cust_space_id)}."
+            ),
+        ),
+    )
 
 
-def _people(request: Batch) -> list[str]:
+def _people(request: Addition) -> list[str]:
     users = request.users or []
     emails = [user.email for user in users if user.email is not None]
     phones = [user.phone for user in users if user.phone is not None]
@@ -182,14 +189,14 @@ def examples(masked: Sequence[str]) -> list[str]:
     return [f"For example {', '.join(shown)}."] if shown else []
 
 
-def consequences(people: int) -> list[str]:
+def consequences(people: int) -> tuple[str, ...]:
     """The lines that say what follows when so many people are sent in all."""
-    lines = ["Their addresses go to Meta. This cannot be undone."]
-    if people < MIN_MATCHED:
-        lines.append(f"Meta discards uploads with under {MIN_MATCHED} matches: so few people will have no effect.")
-    else:
-        lines.append(f"If Meta matches fewer than {MIN_MATCHED} of them, it discards the data.")
-    return lines
+    discards = (
+        f"Meta discards uploads with under {MIN_MATCHED} matches: so few people will have no effect."
+        if people < MIN_MATCHED
+        else f"If Meta matches fewer than {MIN_MATCHED} of them, it discards the data."
+    )
+    return ("Their addresses go to Meta. This cannot be undone.", discards)
 
 
 def _named(name: str | None, identifier: str) -> str:

@@ -48,7 +48,7 @@ class Script:
 
 def report(tools: list[str], results: list[str], person: Person, **more: Any) -> None:
     """Print what the peer saw. `results` are the texts of the tools' results, in order."""
-    print(  # noqa: T201
+    print(
         json.dumps(
             {
                 "tools": tools,

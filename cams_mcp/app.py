@@ -1,0 +1,229 @@
+"""The wiring: from settings to credentials, client, store, guard, uploads and tools.
+
+Nothing here is expensive to import. Each function imports what it wires, so that a server starts and lists its tools
+without the client, the store or the guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+
+from cams_mcp.errors import ConfigurationError
+from cams_mcp.settings import OPTIONS, Settings
+
+if TYPE_CHECKING:
+    from cams_mcp.api.client import CamsClient
+    from cams_mcp.api.credentials import CredentialSource
+    from cams_mcp.api.endpoint import Endpoint
+    from cams_mcp.confirmation import Answered, Caller, Question
+    from cams_mcp.guard.guard import Guard
+    from cams_mcp.guard.policy import Policy
+    from cams_mcp.sandbox import Faults
+    from cams_mcp.store import BaseStore
+    from cams_mcp.tools.result import ToolResult
+    from cams_mcp.tools.toolbox import Toolbox
+    from cams_mcp.upload.service import OpenFile, Uploads
+
+LONGEST_QUERY_BATCH = 6_000
+"""Bytes of people in a request's address: what a proxy with default limits (8 KiB) lets pass."""
+
+
+def check(settings: Settings) -> None:
+    """Check the form of every value at the start; otherwise the first call that needs the value would fail.
+
+    Raises:
+        ConfigurationError: a value has the wrong form.
+    """
+    endpoint_of(settings)
+    faults_of(settings)
+    audiences_of(settings)
+    if settings.store != Settings.store:
+        from cams_mcp.store.address import check_store_url
+
+        check_store_url(settings.store)
+
+
+def endpoint_of(settings: Settings) -> Endpoint:
+    """The endpoint of CAMS."""
+    from cams_mcp.api.endpoint import Endpoint
+
+    return Endpoint.parse(settings.endpoint) if settings.endpoint else Endpoint.of_region(settings.region)
+
+
+def faults_of(settings: Settings) -> Faults | None:
+    """The faults of the embedded sandbox, if there are any."""
+    if not settings.faults:
+        return None
+    from cams_mcp.sandbox.faults import Fault, Faults
+
+    return Faults(map(Fault.parse, settings.faults))
+
+
+def audiences_of(settings: Settings) -> frozenset[str]:
+    """The audiences that may be written to, spelled like those of a call. Empty means all."""
+    if not settings.allow_audience:
+        return frozenset()
+    from cams_mcp.fields import is_id, trim_id
+
+    audiences = frozenset(map(trim_id, settings.allow_audience))
+    if not all(map(is_id, audiences)):
+        option = OPTIONS["allow_audience"]
+        raise ConfigurationError(
+            f"{option.flag} ({option.variable}) is not an audience ID.",
+            hint=f"Use IDs as list_custom_audience returns them, one per {option.flag}.",
+        )
+    return audiences
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The rules of the guard."""
+    from cams_mcp.guard.policy import Policy
+
+    return Policy(
+        confirm=settings.confirm,
+        ask_seconds=settings.ask_timeout,
+        hold_seconds=settings.hold_hours * 3600,
+        read_only=settings.read_only,
+        per_call=settings.max_users_per_call,
+        per_day=settings.max_users_per_day,
+        targets=audiences_of(settings),
+    )
+
+
+def in_memory(settings: Settings) -> bool:
+    """Whether the store dies with the process: the embedded sandbox forgets its writes, and so does its store."""
+    return settings.sandbox and settings.state_dir is None and settings.store == Settings.store
+
+
+def state_dir_of(settings: Settings) -> Path:
+    """The state directory: by default the platform's, e.g. ~/.local/state/cams-mcp."""
+    if settings.state_dir is not None:
+        return settings.state_dir
+    from platformdirs import user_state_path
+
+    return user_state_path("cams-mcp", appauthor=False)
+
+
+def store_of(settings: Settings) -> BaseStore:
+    """The store of approvals, ledger, audit trail and uploads. It opens at its first use.
+
+    Raises:
+        ConfigurationError: its library is not installed.
+    """
+    from cams_mcp.store import open_store
+
+    return open_store(settings.store, None if in_memory(settings) else state_dir_of(settings))
+
+
+def credentials_of(settings: Settings) -> CredentialSource:
+    """The source of the access key."""
+    from cams_mcp.api.credentials import AccessKey, ExplicitKey, OfficialChain
+
+    if settings.sandbox:
+        from cams_mcp.sandbox import SANDBOX_KEY
+
+        return ExplicitKey(SANDBOX_KEY)
+    if settings.access_key_id and settings.access_key_secret:
+        token = settings.security_token or None
+        return ExplicitKey(AccessKey(settings.access_key_id, settings.access_key_secret, token))
+    return OfficialChain()
+
+
+def client_of(settings: Settings) -> CamsClient:
+    """A client for CAMS or for the embedded sandbox, within the limits on requests."""
+    from cams_mcp.api.client import CamsClient, ClientOptions
+    from cams_mcp.api.throttle import Throttle
+
+    options = ClientOptions(users_in=settings.users_in, timeout=settings.timeout, retries=settings.retries)
+    slot = Throttle(settings.cams_at_once, settings.cams_per_second).slot
+    credentials = credentials_of(settings)
+    if settings.sandbox:
+        from cams_mcp.api.endpoint import Endpoint
+        from cams_mcp.sandbox import Sandbox, SandboxTransport
+
+        transport = SandboxTransport(Sandbox(faults_of(settings), keep_calls=0))
+        here = Endpoint("http", "sandbox.localhost")
+        return CamsClient(here, credentials, options, transport=transport, slot=slot)
+    return CamsClient(endpoint_of(settings), credentials, options, slot=slot)
+
+
+@asynccontextmanager
+async def open_toolbox(settings: Settings) -> AsyncGenerator[Toolbox]:
+    """The tools, with all that they need."""
+    from cams_mcp.operations import OPERATIONS
+    from cams_mcp.tools.toolbox import Toolbox
+
+    async with _collaborators(settings) as (client, guard, store):
+        uploads = None
+        if settings.upload_dirs:
+            from cams_mcp.upload.folders import Folders
+
+            uploads = _uploads(settings, Folders.of(settings.upload_dirs).open, client, guard, store)
+        yield Toolbox(OPERATIONS, client, guard, uploads, result_tokens=settings.result_tokens)
+
+
+@asynccontextmanager
+async def open_uploads(settings: Settings, open_file: OpenFile, **more: Any) -> AsyncGenerator[Uploads]:
+    """The file tools, for files that `open_file` opens; `more` goes to `Uploads`."""
+    async with _collaborators(settings) as (client, guard, store):
+        yield _uploads(settings, open_file, client, guard, store, **more)
+
+
+@asynccontextmanager
+async def _collaborators(settings: Settings) -> AsyncGenerator[tuple[CamsClient, Guard, BaseStore]]:
+    from cams_mcp.guard.guard import Guard
+
+    store = store_of(settings)
+    try:
+        async with client_of(settings) as client:
+            yield client, Guard(client, store, policy_of(settings)), store
+    finally:
+        store.close()
+
+
+def _uploads(
+    settings: Settings, open_file: OpenFile, client: CamsClient, guard: Guard, store: BaseStore, **more: Any
+) -> Uploads:
+    from cams_mcp.upload.runner import Limits
+    from cams_mcp.upload.service import Uploads
+
+    in_body = settings.users_in == "body"
+    limits = Limits(encoded_bytes=settings.batch_bytes if in_body else min(settings.batch_bytes, LONGEST_QUERY_BATCH))
+    return Uploads(open_file, client, guard, store.journal, limits, **more)
+
+
+class LazyToolbox:
+    """Opens the real toolbox at the first call: starting and listing tools need neither network nor credentials.
+
+    Args:
+        open_toolbox: opens the real one.
+    """
+
+    def __init__(self, open_toolbox: Callable[[], AbstractAsyncContextManager[Toolbox]]) -> None:
+        self._open = open_toolbox
+        self._stack = AsyncExitStack()
+        self._lock = anyio.Lock()
+        self._toolbox: Toolbox | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
+    ) -> ToolResult | Question:
+        """See `Toolbox.call`."""
+        async with self._lock:
+            if self._toolbox is None:
+                self._toolbox = await self._stack.enter_async_context(self._open())
+        return await self._toolbox.call(name, arguments, caller, answered=answered)
