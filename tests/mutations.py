@@ -100,30 +100,30 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "digests have no salt": ("store/records.py", "return hmac.new(salt,", 'return hmac.new(b"",'),
     # Limits
     "any audience": (
-        "guard/guard.py",
-        "if policy.audiences and write.audience not in policy.audiences:",
+        "guard/limits.py",
+        "if policy.targets and write.target_id not in policy.targets:",
         "if False:",
     ),
-    "any number in a call": ("guard/limits.py", "write.users > policy.per_call", "False"),
+    "any number in a call": ("guard/limits.py", "write.amount > policy.per_call", "False"),
     "one user more in a call": (
-        "guard/guard.py",
-        "write.users > policy.per_call",
-        "write.users > policy.per_call + 1",
+        "guard/limits.py",
+        "write.amount > policy.per_call",
+        "write.amount > policy.per_call + 1",
     ),
     "the day's limit only after asking": (
         "guard/guard.py",
-        "self._store.check_limit(write, policy.users_per_day, standing)",
+        "self._store.check_limit(write, self._policy.per_day, standing)",
         "None",
     ),
     "the day's limit only before asking": (
         "store/rules.py",
-        "problem = limit_problem(step, write, users_per_day, standing)\n    if problem",
+        "problem = limit_problem(step, write, per_day, standing)\n    if problem",
         "problem = None\n    if problem",
     ),
     "one user more a day": (
         "store/records.py",
-        "used + write.users <= users_per_day",
-        "used + write.users <= users_per_day + 1",
+        "used + write.amount <= per_day",
+        "used + write.amount <= per_day + 1",
     ),
     "unknown writes do not count": (
         "store/sqlite.py",
@@ -132,12 +132,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a blocked write is not recorded": (
         "guard/guard.py",
-        'await in_thread(lambda: self._store.record("blocked", write, channel, message))',
+        'await in_thread(lambda: self._store.record("blocked", write, channel, problem.message))',
         "pass",
     ),
     # Repetitions
-    "off repeats": ("store/base.py", "problem = held(earlier, resumes=standing is not None)", "pass"),
-    "the question does not tell of a repetition": ("guard/guard.py", 'lines.insert(1, f"Careful: {earlier}")', "pass"),
+    "off repeats": ("store/base.py", "problem = held(earlier, write.effect, resumes=standing is not None)", "pass"),
+    "the question does not tell of a repetition": ("guard/guard.py", "if earlier is not None:", "if False:"),
     "a repetition is told for ever": (
         "store/sqlite.py",
         "AND started > ? ORDER BY",
@@ -156,7 +156,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The record
     "sent without an entry in the ledger": (
         "store/rules.py",
-        "number = step.enter(write, shown_id(step.salt, write.audience), entry)",
+        "number = step.enter(write, shown_id(step.salt, write.target_id), entry)",
         "number = 0",
     ),
     "approved is not recorded": ("store/rules.py", "step.append(event, entry)\n", "\n"),
@@ -173,13 +173,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "Redis takes what was just issued for the future's": ("store/redis.py", "if float(when) > time", "if True"),
     "refused writes count in Redis": ("store/redis.py", 'if outcome == "refused":', "if False:"),
     "an ambiguous write is recorded as sent": (
-        "guard/guard.py",
+        "guard/delivery.py",
         'outcome: Outcome = "unknown"',
         'outcome: Outcome = "sent"',
     ),
     "the outcome is not recorded": (
-        "guard/guard.py",
-        "lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users)",
+        "guard/delivery.py",
+        "lambda: store.finish(number, write, channel, outcome, request_id, reason, amount)",
         "lambda: None",
     ),
     "a step of the store can be cut short": (
@@ -257,7 +257,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "nothing tells a waiting client": ("server/caller.py", "group.start_soon(progress.report_waiting)", "pass"),
     "read-only hides the tool only": ("guard/limits.py", "if policy.read_only:", "if False:"),
     "a defect while sending hides that it was sent": (
-        "guard/guard.py",
+        "guard/delivery.py",
         "raise AmbiguousWrite(",
         "raise RuntimeError if write else AmbiguousWrite(",
     ),
@@ -319,7 +319,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "if standing is None:",
     ),
     "a doubtful batch is sent again under off": (
-        "guard/guard.py",
+        "guard/limits.py",
         'if channel == "off" and standing is not None and standing.doubtful:',
         "if False:",
     ),

@@ -19,7 +19,6 @@ def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019
         client="tester 1.0",
         binding=binding,
         list_digest=list_digest,
-        audience=audience,
         target={"custom_audience_id": audience},
         effect=EFFECT,
         counts={"users": users, "emails": users, "phones": 0, "duplicates": 0},

@@ -107,7 +107,6 @@ def put(state: Path, time: float, **changes: Any) -> None:
         "client": "Tester 7.2",
         "binding": "b" * 64,
         "list_digest": "l" * 64,
-        "audience": AUDIENCE,
         "target": {"custom_audience_id": AUDIENCE},
         "counts": {"users": 1},
         "effect": ADD_CUSTOM_AUDIENCE_USER.effect,
@@ -200,7 +199,7 @@ async def connected(transport: str, state: Path, mode: str, **client: Any) -> As
             async with Client(server, mode=mode, **client) as made:
                 yield made
         else:
-            with serving(http_app(server)) as url:
+            with serving(http_app(server, catalog=load_catalog())) as url:
                 async with Client(f"{url}/mcp", mode=mode, **client) as made:
                     yield made
 

@@ -833,7 +833,7 @@ async def test_what_is_outside_the_limits_is_refused_before_anybody_is_asked(
 
     assert text_of(result).startswith("Nothing was sent:")
     assert words in text_of(result)
-    assert "No argument can lift this." in text_of(result)
+    assert "No argument can override this limit." in text_of(result)
     assert not person.asked
     assert not sandbox.calls
     assert [entry["event"] for entry in store.audit()] == ["blocked"]

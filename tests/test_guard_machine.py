@@ -137,7 +137,7 @@ class GuardMachine(RuleBasedStateMachine):
 
     def list_of(self, request: int) -> tuple[str, int]:
         model: AddCustomAudienceUserRequest = REQUESTS[request]
-        return model.audience, model.contents()
+        return model.custom_audience_id, model.contents()
 
     def arrived(self, key: int, request: int, outcome: Any) -> None:
         """The model: this write was allowed out. Whether it reached the sandbox, its record says below."""

@@ -17,6 +17,7 @@ from cams_mcp.hosts import require_loopback
 from cams_mcp.http import bind, http_app
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import HttpSettings
+from cams_mcp.tools.definitions import load_catalog
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]
@@ -135,7 +136,7 @@ def test_requests_by_way_of_a_loopback_host_or_origin_are_answered(url: str, mod
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2", "::1", "[::1]"])
 async def test_foreign_hosts_are_refused_however_loopback_is_spelled(sandbox: Sandbox, host: str, mode: str) -> None:
     async with mcp_server(sandbox) as server:
-        app = http_app(server, HttpSettings(host=host))
+        app = http_app(server, HttpSettings(host=host), catalog=load_catalog())
     # Nothing here calls a tool: the server may outlive its client of CAMS.
     with serving(app) as base:
         port = httpx.URL(base).port

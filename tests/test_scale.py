@@ -345,7 +345,7 @@ def test_the_rights_that_the_documentation_names_are_enough(tmp_path: Path) -> N
     with RedisServer(tmp_path, "--user", *named[1].split(), f">{password}", *named[2].split()) as server:
         url = server.url.replace("redis://", f"redis://cams-mcp:{password}@")
         with closing(RedisStore(url)) as store:
-            number = store.begin(a_write(), "token", store.issue(a_write(), "token", 600), users_per_day=10)
+            number = store.begin(a_write(), "token", store.issue(a_write(), "token", 600), per_day=10)
             store.finish(number, a_write(), "token", "refused", "R-1", "Code")
             store.decline(a_write(), "token", store.issue(a_write(), "token", 600), "no")
             assert store.earlier(a_write(), 60) is None

@@ -148,7 +148,7 @@ def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: BaseStore, m
             a_write("changed") if misfit == "binding" else a_write(),
             "elicitation" if misfit == "channel" else "token",
             token,
-            users_per_day=0 if misfit == "limit" else None,
+            per_day=0 if misfit == "limit" else None,
         )
 
     with pytest.raises(NotConfirmed, match="already used"):
@@ -277,7 +277,7 @@ def test_an_address_in_place_of_an_id_or_code_is_not_written(sqlite_store: Store
     address = "zoe.recognisable@example.com"
     write = {
         "audience": a_write(audience=address),
-        "target": replace(a_write(), target={"page_id": address}),
+        "target": replace(a_write(), target=dict(a_write().target) | {"page_id": address}),
     }.get(place, a_write())
     number = sqlite_store.begin(write, "token", sqlite_store.issue(write, "token", 600))
     request_id = address if place == "request id" else "R-1"
@@ -463,7 +463,7 @@ def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(
 @pytest.mark.parametrize(("outcome", "counts"), [("sent", True), ("unknown", True), (None, True), ("refused", False)])
 def test_the_day_counts_what_may_have_arrived(store: BaseStore, outcome: str | None, counts: bool) -> None:
     write = a_write(users=60)
-    number = store.begin(write, "off", None, users_per_day=100)
+    number = store.begin(write, "off", None, per_day=100)
     if outcome:
         store.finish(number, write, "off", outcome, None, None)
 
@@ -471,41 +471,41 @@ def test_the_day_counts_what_may_have_arrived(store: BaseStore, outcome: str | N
         with pytest.raises(NotConfirmed, match=r"at most 100 users per day.*60 were sent"):
             store.check_limit(write, 100)
         with pytest.raises(NotConfirmed):
-            store.begin(write, "off", None, users_per_day=100)
+            store.begin(write, "off", None, per_day=100)
     else:
         store.check_limit(write, 100)
-        assert store.begin(write, "off", None, users_per_day=100)
+        assert store.begin(write, "off", None, per_day=100)
 
 
 def test_the_day_slides(store: BaseStore, clock: Clock) -> None:
     write = a_write(users=50)
-    store.begin(write, "off", None, users_per_day=100)
+    store.begin(write, "off", None, per_day=100)
     clock.time += DAY / 2
-    store.begin(write, "off", None, users_per_day=100)
+    store.begin(write, "off", None, per_day=100)
     clock.time += DAY / 2 - 1
     with pytest.raises(NotConfirmed):
-        store.begin(write, "off", None, users_per_day=100)
+        store.begin(write, "off", None, per_day=100)
     clock.time += 1
-    store.begin(write, "off", None, users_per_day=100)
+    store.begin(write, "off", None, per_day=100)
     with pytest.raises(NotConfirmed):
-        store.begin(write, "off", None, users_per_day=100)
+        store.begin(write, "off", None, per_day=100)
 
 
 def test_the_day_is_not_lengthened_by_setting_the_clock_back(store: BaseStore, clock: Clock) -> None:
-    store.begin(a_write(users=100), "off", None, users_per_day=100)
+    store.begin(a_write(users=100), "off", None, per_day=100)
     clock.time -= 10 * DAY
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(users=1), "off", None, users_per_day=100)
+        store.begin(a_write(users=1), "off", None, per_day=100)
 
 
 def test_the_limit_is_each_audiences_own_and_reached_exactly(store: BaseStore) -> None:
-    store.begin(a_write(users=100), "off", None, users_per_day=100)
-    store.begin(a_write(audience="another", users=100), "off", None, users_per_day=100)
-    store.begin(a_write(users=0), "off", None, users_per_day=100)
+    store.begin(a_write(users=100), "off", None, per_day=100)
+    store.begin(a_write(audience="another", users=100), "off", None, per_day=100)
+    store.begin(a_write(users=0), "off", None, per_day=100)
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(users=1), "off", None, users_per_day=100)
+        store.begin(a_write(users=1), "off", None, per_day=100)
     store.check_limit(a_write(users=10_000), None)
 
 
@@ -516,7 +516,7 @@ def test_the_limit_holds_across_stores_on_one_record_whoever_comes_first(
 
         def begin(number: int) -> bool:
             try:
-                (one, two)[number % 2].begin(a_write(str(number), str(number), users=10), "off", None, users_per_day=55)
+                (one, two)[number % 2].begin(a_write(str(number), str(number), users=10), "off", None, per_day=55)
             except NotConfirmed:
                 return False
             return True

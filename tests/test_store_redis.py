@@ -523,7 +523,7 @@ def test_a_job_is_what_was_entered(any_store: BaseStore) -> None:
     assert found is not None
     assert (found.path, dict(found.arguments), found.binding) == ("/data/people.csv", {"page_id": "1"}, "binding")
     assert (found.total, found.write, found.state, found.reason) == (30, 7, "stopped", "throttled")
-    assert [(each.first, each.users, each.state, each.request_id) for each in found.batches] == [
+    assert [(each.first, each.count, each.state, each.request_id) for each in found.batches] == [
         (0, 10, "sent", "R-1"),
         (10, 5, "sending", None),
     ]

@@ -273,9 +273,9 @@ async def test_another_approval_starts_the_day_again(
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"users_per_call": 249}, "at most 249 users in a call"),
-        ({"users_per_day": 449}, "at most 449 users per day"),
-        ({"audiences": frozenset({"1"})}, "may not write to this audience"),
+        ({"per_call": 249}, "at most 249 users in a call"),
+        ({"per_day": 449}, "at most 449 users per day"),
+        ({"targets": frozenset({"1"})}, "may not write to this audience"),
         ({"read_only": True}, "read-only"),
     ],
     ids=lambda value: str(value)[:20],
@@ -389,7 +389,7 @@ async def test_a_refusal_the_second_time_does_not_make_an_unknown_batch_a_refuse
     assert store.journal.job(job).position == (240, 60)
     before = sent(sandbox)
     async with upload_client(sandbox, folder, mode=mode, store=store, policy=OFF) as client:
-        assert "whose outcome is unknown" in text_of(await upload(client, resume=job))
+        assert "with an unknown outcome" in text_of(await upload(client, resume=job))
 
     assert sent(sandbox) == before
 

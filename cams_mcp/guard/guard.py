@@ -14,27 +14,25 @@ unrecorded, or twice on one approval.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 import anyio
 
 from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply, why_not
-from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, StoreError
+from cams_mcp.errors import NotConfirmed
+from cams_mcp.guard.delivery import Send, deliver
 from cams_mcp.guard.limits import limit_problem
 from cams_mcp.guard.policy import Policy, Service
-from cams_mcp.models import Outcome, Response, Result
+from cams_mcp.models import Response, Result
 from cams_mcp.operation import AnyOperation, Writable, render
 from cams_mcp.store import BaseStore, Standing, Write
-from cams_mcp.threads import in_thread, persist
+from cams_mcp.threads import in_thread
 
 APPROVAL_SECONDS = 600.0
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Send = Callable[[str, int, Channel], Awaitable[Result]]
-"""Sends a write, given its digest, its number in the ledger, and how it was approved."""
 
 
 class Guard:
@@ -98,7 +96,7 @@ class Guard:
         elif channel != "off":
             number = await self._resume(write, standing)
             if number is not None:
-                return await self._run(write, "resumed", number, send)
+                return await deliver(self._store, write, "resumed", number, send)
             question = await self._question(request, write, channel, caller, standing, replaces)
             if caller.ask is None or isinstance(question, Preview):
                 return question
@@ -111,7 +109,7 @@ class Guard:
         if standing is None or standing.doubtful:
             return None
         day = self._policy.per_day
-        return await in_thread(lambda: self._store.resume(write, standing, users_per_day=day))
+        return await in_thread(lambda: self._store.resume(write, standing, per_day=day))
 
     async def _question(
         self,
@@ -159,7 +157,6 @@ class Guard:
                 binding=exactly,
                 list_digest=whole_digest or part_digest,
                 part_digest=part_digest if whole_digest else "",
-                audience=target_id,
                 target=target,
                 counts=request.counts(),
                 effect=effect,
@@ -236,67 +233,9 @@ class Guard:
                 write,
                 channel,
                 approval,
-                users_per_day=policy.per_day,
+                per_day=policy.per_day,
                 hold_seconds=policy.hold_seconds,
                 standing=standing,
             )
         )
-        return await self._run(write, channel, number, send)
-
-    async def _run(self, write: Write, channel: Channel, number: int, send: Send) -> Result:
-        """Send what is in the ledger as of unknown outcome, and record how it ended."""
-        outcome: Outcome = "unknown"
-        request_id: str | None = None
-        reason: str | None = "the call was cut off"
-        users: int | None = None
-        try:
-            response = await self._keep_alive(send(write.binding, number, channel))
-            outcome, reason, users = response.ledger_outcome, None, response.units_written
-            request_id = response.request_id if isinstance(response, Response) else None
-        except AmbiguousWrite as error:
-            request_id, reason = error.request_id, "no clear answer"
-            raise
-        except CamsMcpError as error:
-            outcome, reason = "refused", getattr(error, "code", None) or type(error).__name__
-            request_id = getattr(error, "request_id", None)
-            raise
-        except Exception as error:
-            # A defect of ours must not hide that the write may have been sent.
-            reason = f"cams-mcp failed with {type(error).__name__}"
-            raise AmbiguousWrite(
-                f"cams-mcp itself failed ({type(error).__name__}) while sending. The write may have been applied.",
-                action=write.operation,
-                hint="Do not send it again on your own. Tell the user, and report this with the server's log.",
-            ) from error
-        finally:
-            try:
-                await persist(lambda: self._store.finish(number, write, channel, outcome, request_id, reason, users))
-            except Exception:
-                # The ledger keeps it as "unknown"; whatever failed here, the caller still gets CAMS's answer.
-                logger.exception("the outcome (%s) of write %d could not be recorded", outcome, number)
-        return response
-
-    async def _keep_alive(self, sending: Awaitable[T]) -> T:
-        """Await `sending`. Meanwhile other processes can see that this one is alive and will record the outcome."""
-        every = self._store.renew_seconds
-        if every is None:
-            return await sending
-        outcome: list[T | BaseException] = []
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._renew, every)
-            try:
-                outcome.append(await sending)
-            except BaseException as error:  # noqa: BLE001 - raised below; a task group would wrap it
-                outcome.append(error)
-            group.cancel_scope.cancel()
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
-
-    async def _renew(self, every: float) -> None:
-        while True:
-            await anyio.sleep(every)
-            try:
-                await in_thread(self._store.renew)
-            except StoreError:
-                logger.warning("the record could not be told that a write is still in flight")
+        return await deliver(self._store, write, channel, number, send)

@@ -13,19 +13,19 @@ def limit_problem(write: Write, policy: Policy, channel: Channel, standing: Stan
     effect = write.effect
     if policy.read_only:
         return NotConfirmed("Nothing was sent: this server is read-only (--read-only).")
-    if policy.targets and write.audience not in policy.targets:
+    if policy.targets and write.target_id not in policy.targets:
         return NotConfirmed(
             f"Nothing was sent: this server may not write to this {effect.target}; the operator allows some with "
             "--allow-audience.",
-            hint="No argument can lift this.",
+            hint="No argument can override this limit.",
         )
     if channel == "off" and standing is not None and standing.doubtful:
         return _doubtful(write)
-    if policy.per_call is not None and write.users > policy.per_call:
+    if policy.per_call is not None and write.amount > policy.per_call:
         return NotConfirmed(
             f"Nothing was sent: this server sends at most {policy.per_call:,} {effect.units} in a call "
             "(--max-users-per-call).",
-            hint="No argument can lift this.",
+            hint="No argument can override this limit.",
         )
     return None
 
@@ -34,7 +34,7 @@ def _doubtful(write: Write) -> NotConfirmed:
     """The error for a resume under --confirm off that may send something a second time."""
     return NotConfirmed(
         "Nothing was sent: this upload stopped at a batch with an unknown outcome. Resuming it would send "
-        f"{write.users:,} {write.effect.units}, some of which may already have been sent. With --confirm off, no one "
+        f"{write.amount:,} {write.effect.units}, some of which may already have been sent. With --confirm off, no one "
         "can approve that.",
         hint=f"To find out, {write.effect.how_to_check}. To send them again, resume without --yes and without "
         "--confirm off, so that a person can approve it.",

@@ -18,12 +18,12 @@ class Policy:
         confirm: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
             "off" sends without confirmation, for unattended pipelines.
         ask_seconds: how long a question put mid-call may stay unanswered.
-        hold_seconds: for how long the same list to the same audience counts as a repetition. The question then says
+        hold_seconds: for how long the same list to the same target counts as a repetition. The question then says
             so; with "off" it is refused.
         read_only: nothing is written, whoever asks and however it was approved.
-        users_per_call: the most users a call may send; None is no limit.
-        users_per_day: the most users that may go to one audience in 24 hours; None is no limit.
-        audiences: the only audiences that may be written to; empty is all.
+        per_call: the most units a call may send; None is no limit.
+        per_day: the most units that may be sent to one target in 24 hours; None is no limit.
+        targets: the ids of the only targets that may be written to; empty allows all.
     """
 
     confirm: ConfirmMode = Settings.confirm

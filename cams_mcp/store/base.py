@@ -113,7 +113,7 @@ class BaseStore(ABC):
         channel: Channel,
         token: str | None,
         *,
-        users_per_day: int | None = None,
+        per_day: int | None = None,
         hold_seconds: float = 0.0,
         standing: Standing | None = None,
     ) -> int:
@@ -124,7 +124,7 @@ class BaseStore(ABC):
         Args:
             channel: the channel that the approval must have come through.
             token: the approval's token; None only if no approval is required (--confirm off).
-            users_per_day: maximum users sent to the audience in 24 hours.
+            per_day: the most units that may be sent to one target in 24 hours.
             hold_seconds: without a token, reject a repetition of the same list within this time.
             standing: the approval of the upload that this write resumes, if any.
 
@@ -143,16 +143,16 @@ class BaseStore(ABC):
                 problem = spend(step, write, channel, token)
             elif (earlier := find_earlier(step, write, hold_seconds, standing)) is not None:
                 problem = held(earlier, write.effect, resumes=standing is not None)
-            return problem or enter(step, write, channel, "approved", users_per_day, standing)
+            return problem or enter(step, write, channel, "approved", per_day, standing)
 
         return self._blocked_or_number(work, write, channel)
 
-    def resume(self, write: Write, standing: Standing, *, users_per_day: int | None = None) -> int | None:
+    def resume(self, write: Write, standing: Standing, *, per_day: int | None = None) -> int | None:
         """Record the rest of an upload as a write under its existing approval, in one step, if that is still valid.
 
         Returns:
             The write's number in the ledger. None if a person must approve it again, because the approval is older
-            than `RESUME_SECONDS` or the same people have been sent since.
+            than `RESUME_SECONDS` or the same contents have been sent since.
 
         Raises:
             NotConfirmed: a limit is exceeded.
@@ -163,7 +163,7 @@ class BaseStore(ABC):
             is_fresh = 0 <= step.now - standing.approved < RESUME_SECONDS
             if not is_fresh or step.overlapping(write, standing.write) is not None:
                 return None
-            return enter(step, write, "resumed", "resumed", users_per_day, standing)
+            return enter(step, write, "resumed", "resumed", per_day, standing)
 
         return self._blocked_or_number(work, write, "resumed")
 
@@ -179,10 +179,10 @@ class BaseStore(ABC):
             raise outcome
         return outcome
 
-    def check_limit(self, write: Write, users_per_day: int | None, standing: Standing | None = None) -> None:
+    def check_limit(self, write: Write, per_day: int | None, standing: Standing | None = None) -> None:
         """Raise NotConfirmed if the write would exceed the daily limit now."""
         self._prepare()
-        problem = self._run(lambda step: limit_problem(step, write, users_per_day, standing))
+        problem = self._run(lambda step: limit_problem(step, write, per_day, standing))
         if problem is not None:
             raise problem
 
@@ -208,15 +208,15 @@ class BaseStore(ABC):
         outcome: Outcome,
         request_id: str | None,
         reason: str | None,
-        users: int | None = None,
+        amount: int | None = None,
     ) -> None:
-        """Record the outcome of a write. `users` is how many were or may have been sent, if not all."""
+        """Record the outcome of a write. `amount` is how many units were or may have been sent, if not all."""
         event: Event = "failed" if outcome == "refused" else outcome
         reason = scrub(reason) if reason else None
 
         def work(step: Step) -> None:
             shown = shown_id(step.salt, request_id) if request_id else None
-            step.finish(number, outcome, shown, users)
+            step.finish(number, outcome, shown, amount)
             append(step, event, write, channel, request_id=shown, reason=reason)
 
         try:

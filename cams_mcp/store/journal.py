@@ -1,7 +1,7 @@
 """Upload jobs and their batches, in the same store as the ledger. Each batch is recorded before and after it is sent.
 
 A job belongs to the runner that took it last. A runner that has lost its job finds out before its next batch, so two
-runners never send the same people.
+runners never send the same part.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ JobState = Literal["running", "stopped", "done"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The people from number `first` (counted from 0) up to, but not including, `first + users`."""
+    """The items from number `first` (counted from 0) up to, but not including, `first + count`."""
 
     first: int
-    users: int
+    count: int
     state: BatchState
     request_id: str | None
 
@@ -34,13 +34,13 @@ class Job:
     Attributes:
         path: absolute path of the file.
         arguments: the tool's arguments, to read the file the same way on a resume.
-        binding: the guard's digest of who uploads which people to which audience.
-        total: number of people in the upload.
+        binding: the guard's digest of who uploads what to which target.
+        total: number of items in the upload.
         write: ledger number of the last run.
         approved: when a person last approved it, seconds since 1970, UTC.
-        doubted: the end of the last batch that ever had an unknown outcome. If CAMS later refuses the same people, the
+        doubted: the end of the last batch that ever had an unknown outcome. If CAMS later refuses the same items, the
             first attempt may still have been applied.
-        batches: in order of their people.
+        batches: in order of their items.
     """
 
     id: str
@@ -58,11 +58,11 @@ class Job:
 
     @property
     def sent(self) -> int:
-        """How many people, counted from the first, were certainly applied."""
+        """How many items, counted from the first, were certainly applied."""
         sent = 0
         for batch in self.batches:
             if batch.first == sent and batch.state == "sent":
-                sent += batch.users
+                sent += batch.count
         return sent
 
     @property
@@ -73,10 +73,10 @@ class Job:
 
     @property
     def position(self) -> tuple[int, int]:
-        """How many people were certainly applied, and how many after them may have been."""
+        """How many items were certainly applied, and how many after them may have been."""
         sent = self.sent
         batch = self.ambiguous
-        return sent, max(self.doubted, sent + batch.users if batch else 0, sent) - sent
+        return sent, max(self.doubted, sent + batch.count if batch else 0, sent) - sent
 
     def is_at(self, position: tuple[int, int]) -> bool:
         """Whether the job is still unfinished and at this position."""
@@ -98,7 +98,7 @@ class Journal(ABC):
         """Take over a job. Returns the new owner's key. A process still running it stops before its next batch.
 
         Args:
-            position: `Job.position` when the people left to send were determined.
+            position: `Job.position` when the items left to send were determined.
             write: ledger number of this run.
             approved: whether a person approved this run.
 
@@ -107,7 +107,7 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def before(self, job: str, owner: str, first: int, users: int) -> None:
+    def before(self, job: str, owner: str, first: int, count: int) -> None:
         """Record that a batch is about to be sent. Replaces earlier attempts at this position and beyond.
 
         Raises:

@@ -34,8 +34,8 @@ class Write:
 
     Attributes:
         binding: digest of exactly what may be sent, by whom, and to which endpoint.
-        list_digest: digest of the audience and its list of people in any order; empty without people.
-        part_digest: for the rest of an upload, the same digest of the remaining people; otherwise empty.
+        list_digest: digest of the target and the contents in any order; empty without contents.
+        part_digest: for the rest of an upload, the same digest of the remaining contents; otherwise empty.
         target: the ids, by argument.
         counts: how many units, and other counts.
         effect: what the operation changes, in words.
@@ -46,15 +46,20 @@ class Write:
     client: str
     binding: str
     list_digest: str
-    audience: str
     target: Mapping[str, str]
     counts: Mapping[str, int]
     effect: Effect
     part_digest: str = ""
 
     @property
-    def users(self) -> int:
+    def amount(self) -> int:
+        """How many units it writes; limits count them."""
         return self.counts[self.effect.units]
+
+    @property
+    def target_id(self) -> str:
+        """The id of what it writes to; limits per day count by it."""
+        return self.target[self.effect.target_argument]
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -68,9 +73,9 @@ class Standing:
 
     Attributes:
         binding: digest of what was approved.
-        write: ledger number of the upload's last run. A later write of the same people voids the approval.
+        write: ledger number of the upload's last run. A later write of the same contents voids the approval.
         approved: when a person approved it, seconds since 1970, UTC.
-        doubtful: how many people were in a batch with unknown outcome. Sending them again requires another approval.
+        doubtful: how many units were in a batch with unknown outcome. Sending them again requires another approval.
     """
 
     binding: str
@@ -81,7 +86,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An earlier write of the same list to the same audience: its time (seconds since 1970, UTC) and outcome."""
+    """An earlier write of the same list to the same target: its time (seconds since 1970, UTC) and outcome."""
 
     started: float
     outcome: Outcome
@@ -152,13 +157,13 @@ def held(earlier: Earlier, effect: Effect, *, resumes: bool = False) -> NotConfi
     )
 
 
-def over_limit(write: Write, used: int, users_per_day: int | None) -> NotConfirmed | None:
-    """The error if `write` would exceed the daily limit, given the users already sent; None otherwise."""
-    if users_per_day is None or used + write.users <= users_per_day:
+def over_limit(write: Write, used: int, per_day: int | None) -> NotConfirmed | None:
+    """The error if `write` would exceed the daily limit, given the units already sent; None otherwise."""
+    if per_day is None or used + write.amount <= per_day:
         return None
     units = write.effect.units
     return NotConfirmed(
-        f"Nothing was sent: this server sends at most {users_per_day:,} {units} per day to one {write.effect.target}, "
+        f"Nothing was sent: this server sends at most {per_day:,} {units} per day to one {write.effect.target}, "
         f"and {used:,} were sent in the last 24 hours.",
         hint=f"No argument can override this limit. Send fewer {units} or wait. The operator sets --max-users-per-day.",
     )

@@ -11,7 +11,7 @@ dedicated Redis user for this server.
     open                        numbers of the writes whose outcome has not been recorded yet
     running:OWNER               expires unless the process with this name renews it
     list:DIGEST                 numbers of the writes of a list that were or may have been applied
-    audience:ID                 NUMBER:USERS of such writes to an audience, by time
+    audience:ID                 NUMBER:AMOUNT of such writes to a target, by time
     audit                       the audit trail
 """
 
@@ -148,49 +148,49 @@ class _RedisStep(Step):
             if row is not None:
                 yield number, row
 
-    def users_since(self, audience: str, since: float) -> int:
-        found = self._transaction.read("ZRANGEBYSCORE", f"audience:{audience}", f"({since!r}", "+inf")
+    def sent_since(self, target_id: str, since: float) -> int:
+        found = self._transaction.read("ZRANGEBYSCORE", f"audience:{target_id}", f"({since!r}", "+inf")
         return sum(int(member.partition(":")[2]) for member in found)
 
-    def enter(self, write: Write, audience: str, entry: Entry) -> int:
+    def enter(self, write: Write, target_id: str, entry: Entry) -> int:
         number = self._transaction.count("writes")
         row = {
             "list": write.list_digest,
             "part": write.part_digest,
-            "audience": audience,
-            "users": write.users,
+            "audience": target_id,
+            "users": write.amount,
             "started": repr(self.now),
             "outcome": "unknown",
             "owner": self._name,
             "entry": json.dumps(entry),
         }
         self._transaction.write("HSET", f"write:{number}", *(part for pair in row.items() for part in pair))
-        self._index(number, write.digests, audience, write.users, repr(self.now))
+        self._index(number, write.digests, target_id, write.amount, repr(self.now))
         self._transaction.write("SADD", "open", number)
         _mark_alive(self._transaction, self._name)
         return number
 
-    def _index(self, number: int, digests: Sequence[str], audience: str, users: int, started: str) -> None:
-        indexes = {f"audience:{audience}": (started, f"{number}:{users}")}
+    def _index(self, number: int, digests: Sequence[str], target_id: str, amount: int, started: str) -> None:
+        indexes = {f"audience:{target_id}": (started, f"{number}:{amount}")}
         indexes |= {f"list:{digest}": (str(number), str(number)) for digest in digests}
         for key, (score, member) in indexes.items():
             self._transaction.write("ZADD", key, score, member)
             self._transaction.write("EXPIRE", key, KEEP_SECONDS)
         self._transaction.write("EXPIRE", f"write:{number}", KEEP_SECONDS)
 
-    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, amount: int | None) -> None:
         row = self._row(number)
         if row is None:
             return
         changes = {"outcome": outcome, "request_id": request_id or "", "entry": "", "ended": repr(self.now)}
-        if outcome != "unknown" or users is not None:
+        if outcome != "unknown" or amount is not None:
             changes["owner"] = ""
-        self._change(number, row, row["users"] if users is None else str(users), changes)
+        self._change(number, row, row["users"] if amount is None else str(amount), changes)
         self._transaction.write("SREM", "open", number)
         if outcome == "refused":
             for digest in _digests(row):
                 self._transaction.write("ZREM", f"list:{digest}", number)
-            counted = row["users"] if users is None else users
+            counted = row["users"] if amount is None else amount
             self._transaction.write("ZREM", f"audience:{row['audience']}", f"{number}:{counted}")
 
     def take_abandoned(self) -> list[Entry]:
@@ -209,20 +209,20 @@ class _RedisStep(Step):
     def may_release(self, number: int) -> bool:
         return _may_release(self._row(number))
 
-    def release(self, number: int, users: int) -> None:
+    def release(self, number: int, amount: int) -> None:
         row = self._row(number)
         if row is not None and _may_release(row):
-            self._change(number, row, str(max(0, int(row["users"]) - users)), {"owner": ""})
+            self._change(number, row, str(max(0, int(row["users"]) - amount)), {"owner": ""})
 
     def _row(self, number: int) -> dict[str, str] | None:
         return self._transaction.read("HGETALL", f"write:{number}") or None
 
-    def _change(self, number: int, row: Mapping[str, str], users: str, changes: Mapping[str, str]) -> None:
-        """Update a write, and the users it counts in its audience's index."""
-        changed = {**changes, "users": users}
+    def _change(self, number: int, row: Mapping[str, str], amount: str, changes: Mapping[str, str]) -> None:
+        """Update a write, and what it counts in the index of its target."""
+        changed = {**changes, "users": amount}
         self._transaction.write("HSET", f"write:{number}", *(part for pair in changed.items() for part in pair))
         self._transaction.write("ZREM", f"audience:{row['audience']}", f"{number}:{row['users']}")
-        self._index(number, _digests(row), row["audience"], int(users), row["started"])
+        self._index(number, _digests(row), row["audience"], int(amount), row["started"])
 
     def append(self, event: Event, entry: Entry) -> None:
         text = json.dumps(entry, ensure_ascii=False)

@@ -1,7 +1,7 @@
 """The Redis journal: upload jobs and their batches.
 
 upload:ID                   a job, as a hash
-batches:ID                  its batches, as JSON, keyed by their first person
+batches:ID                  its batches, as JSON, keyed by their first item
 uploads                     all job ids, by time
 """
 
@@ -66,7 +66,7 @@ class RedisJournal(Journal):
         self._database.run(work)
         return owner
 
-    def before(self, job: str, owner: str, first: int, users: int) -> None:
+    def before(self, job: str, owner: str, first: int, count: int) -> None:
         def work(step: Transaction) -> None:
             if step.read("HGET", f"upload:{job}", "owner") != owner:
                 raise taken_over()
@@ -77,7 +77,7 @@ class RedisJournal(Journal):
                     step.write("HDEL", f"batches:{job}", old)
                     doubted = max(doubted, old + size if state in ("sending", "unknown") else 0)
             step.write("HSET", f"upload:{job}", "doubted", doubted)
-            step.write("HSET", f"batches:{job}", first, json.dumps((first, users, "sending", None)))
+            step.write("HSET", f"batches:{job}", first, json.dumps((first, count, "sending", None)))
 
         self._database.run(work)
 
@@ -87,8 +87,8 @@ class RedisJournal(Journal):
                 return
             old = step.read("HGET", f"batches:{job}", first)
             if old is not None:
-                users = json.loads(old)[1]
-                step.write("HSET", f"batches:{job}", first, json.dumps((first, users, state, request_id)))
+                count = json.loads(old)[1]
+                step.write("HSET", f"batches:{job}", first, json.dumps((first, count, state, request_id)))
 
         self._database.run(work)
 

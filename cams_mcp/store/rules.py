@@ -40,28 +40,26 @@ def spend(step: Step, write: Write, channel: Channel, token: str) -> NotConfirme
 
 
 def enter(
-    step: Step, write: Write, channel: Channel, event: Event, users_per_day: int | None, standing: Standing | None
+    step: Step, write: Write, channel: Channel, event: Event, per_day: int | None, standing: Standing | None
 ) -> int | NotConfirmed:
     """Record a write that is about to be sent. Returns its ledger number, or why it must not be sent."""
-    problem = limit_problem(step, write, users_per_day, standing)
+    problem = limit_problem(step, write, per_day, standing)
     if problem is not None:
         return problem
     if standing is not None:
-        step.release(standing.write, write.users - standing.doubtful)
+        step.release(standing.write, write.amount - standing.doubtful)
     entry = audit_entry(step.salt, write, channel)
-    number = step.enter(write, shown_id(step.salt, write.audience), entry)
+    number = step.enter(write, shown_id(step.salt, write.target_id), entry)
     step.append(event, entry)
     return number
 
 
-def limit_problem(
-    step: Step, write: Write, users_per_day: int | None, standing: Standing | None
-) -> NotConfirmed | None:
-    used = step.users_since(shown_id(step.salt, write.audience), step.now - DAY_SECONDS)
+def limit_problem(step: Step, write: Write, per_day: int | None, standing: Standing | None) -> NotConfirmed | None:
+    used = step.sent_since(shown_id(step.salt, write.target_id), step.now - DAY_SECONDS)
     if standing is not None and step.may_release(standing.write):
-        # Don't count people that the upload's last run certainly did not send.
-        used -= min(used, write.users - standing.doubtful)
-    return over_limit(write, used, users_per_day)
+        # Don't count what the upload's last run certainly did not send.
+        used -= min(used, write.amount - standing.doubtful)
+    return over_limit(write, used, per_day)
 
 
 def find_earlier(step: Step, write: Write, seconds: float, standing: Standing | None) -> Earlier | None:

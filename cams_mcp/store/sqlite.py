@@ -121,30 +121,30 @@ class _SqliteStep(Step):
         ).fetchone()
         return Earlier(*row) if row else None
 
-    def users_since(self, audience: str, since: float) -> int:
+    def sent_since(self, target_id: str, since: float) -> int:
         row = self._execute(
             "SELECT coalesce(sum(users), 0) FROM writes WHERE audience = ? AND outcome != 'refused' AND started > ?",
-            (audience, since),
+            (target_id, since),
         ).fetchone()
         return int(row[0])
 
-    def enter(self, write: Write, audience: str, entry: Entry) -> int:
+    def enter(self, write: Write, target_id: str, entry: Entry) -> int:
         cursor = self._execute(
             "INSERT INTO writes (list_digest, part_digest, audience, users, started, outcome, owner, entry) "
             "VALUES (?, ?, ?, ?, ?, 'unknown', ?, ?)",
             (
-                *(write.list_digest, write.part_digest, audience, write.users, self.now),
+                *(write.list_digest, write.part_digest, target_id, write.amount, self.now),
                 *(self._presence.name, json.dumps(entry)),
             ),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, amount: int | None) -> None:
         self._execute(
             "UPDATE writes SET outcome = ?, request_id = ?, users = coalesce(?, users), owner = iif(?, '', owner), "
             "entry = '', ended = ? WHERE id = ?",
-            (outcome, request_id, users, outcome != "unknown" or users is not None, self.now, number),
+            (outcome, request_id, amount, outcome != "unknown" or amount is not None, self.now, number),
         )
 
     def take_abandoned(self) -> list[Entry]:
@@ -158,10 +158,10 @@ class _SqliteStep(Step):
         row = self._execute("SELECT 1 FROM writes WHERE id = ? AND owner != '' AND entry = ''", (number,)).fetchone()
         return row is not None
 
-    def release(self, number: int, users: int) -> None:
+    def release(self, number: int, amount: int) -> None:
         self._execute(
             "UPDATE writes SET users = max(0, users - ?), owner = '' WHERE id = ? AND owner != '' AND entry = ''",
-            (users, number),
+            (amount, number),
         )
 
     def append(self, event: Event, entry: Entry) -> None:

@@ -46,7 +46,7 @@ class SqliteJournal(Journal):
             )
         return owner
 
-    def before(self, job: str, owner: str, first: int, users: int) -> None:
+    def before(self, job: str, owner: str, first: int, count: int) -> None:
         with self._database.transaction() as database:
             row = database.execute("SELECT owner FROM uploads WHERE id = ?", (job,)).fetchone()
             if row is None or row[0] != owner:
@@ -57,7 +57,7 @@ class SqliteJournal(Journal):
                 (first, job),
             )
             database.execute("DELETE FROM batches WHERE upload = ? AND first >= ?", (job, first))
-            database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, users))
+            database.execute("INSERT INTO batches VALUES (?, ?, ?, 'sending', NULL)", (job, first, count))
 
     def after(self, job: str, owner: str, first: int, state: BatchState, request_id: str | None) -> None:
         with self._database.transaction() as database:

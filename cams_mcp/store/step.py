@@ -54,21 +54,21 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def users_since(self, audience: str, since: float) -> int:
-        """How many users were or may have been sent to an audience since a time."""
+    def sent_since(self, target_id: str, since: float) -> int:
+        """How many units were or may have been sent to a target since a time."""
 
     @abstractmethod
-    def enter(self, write: Write, audience: str, entry: Entry) -> int:
+    def enter(self, write: Write, target_id: str, entry: Entry) -> int:
         """Record a write with an unknown outcome. Returns its number, which is higher than all earlier ones.
 
         Args:
-            audience: the id, as returned by `shown_id`.
+            target_id: the id, as returned by `shown_id`.
             entry: the audit entry for another process to record if this one ends first.
         """
 
     @abstractmethod
-    def finish(self, number: int, outcome: Outcome, request_id: str | None, users: int | None) -> None:
-        """Record a write's outcome and how many users were or may have been sent. None leaves the count unchanged."""
+    def finish(self, number: int, outcome: Outcome, request_id: str | None, amount: int | None) -> None:
+        """Record a write's outcome and how many units were or may have been sent. None leaves the count unchanged."""
 
     @abstractmethod
     def take_abandoned(self) -> list[Entry]:
@@ -76,14 +76,14 @@ class Step(ABC):
 
     @abstractmethod
     def may_release(self, number: int) -> bool:
-        """Whether a write counts all its users because its process did not record how many were sent.
+        """Whether a write counts all its units because its process did not record how many were sent.
 
         Such a write has an owner but no entry.
         """
 
     @abstractmethod
-    def release(self, number: int, users: int) -> None:
-        """Count fewer users for such a write, once. Does nothing for other writes."""
+    def release(self, number: int, amount: int) -> None:
+        """Count so many units fewer for such a write, once. Does nothing for other writes."""
 
     @abstractmethod
     def append(self, event: Event, entry: Entry) -> None:
