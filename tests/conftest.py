@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
 
 import pytest
 from support_redis import MISSING, REDIS, RedisServer
@@ -40,6 +43,44 @@ def redis(redis_server: RedisServer) -> RedisServer:
     """An empty Redis."""
     redis_server.forget()
     return redis_server
+
+
+STARTERS = {"subprocess", "serving", "StdioServerParameters", "RedisServer"}
+"""What processes and servers are started with."""
+
+TESTS = str(Path(__file__).parent)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests as slow that try many examples, or start a process or a server, themselves or by a fixture."""
+    known: dict[FunctionType, bool] = {}
+    for item in items:
+        if isinstance(item, pytest.Function):
+            fixtures = [each.func for found in item._fixtureinfo.name2fixturedefs.values() for each in found[-1:]]  # noqa: SLF001
+            functions = map(inspect.unwrap, (item.function, *fixtures))
+            if hasattr(item.function, "hypothesis") or any(_starts_something(each, known) for each in functions):
+                item.add_marker(pytest.mark.slow)
+
+
+def _starts_something(function: object, known: dict[FunctionType, bool]) -> bool:
+    """Whether a function of the tests names a starter, or another function or class of the tests that does."""
+    if inspect.isclass(function):
+        return any(_starts_something(each, known) for each in vars(function).values())
+    if not isinstance(function, FunctionType) or not function.__code__.co_filename.startswith(TESTS):
+        return False
+    if function not in known:
+        known[function] = False  # while it is looked at
+        names = set(_names(function.__code__))
+        others = [inspect.unwrap(other) for name in names if callable(other := function.__globals__.get(name))]
+        known[function] = bool(names & STARTERS) or any(_starts_something(other, known) for other in others)
+    return known[function]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,7 @@ usual suite (test_mutations.py) fails if a mutation no longer applies.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -373,10 +374,12 @@ def survives(name: str) -> bool:
         path.write_text(text.replace(old, new), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         command += [f"tests/{test}" for test in TESTS]
+        env = os.environ | {"CAMS_MCP_TEST_THOROUGH": "1"}
         try:
-            return subprocess.run(command, cwd=copy, capture_output=True, timeout=SECONDS, check=False).returncode == 0
+            done = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
             return False
+        return done.returncode == 0
 
 
 def main(names: list[str]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import mcp_types as types
@@ -13,6 +15,7 @@ import uvicorn
 from mcp import Client
 from mcp.server.lowlevel import Server
 
+from cams_mcp.access import LOCAL, Access
 from cams_mcp.api.client import CamsClient, ClientOptions
 from cams_mcp.api.credentials import CredentialSource, ExplicitKey
 from cams_mcp.api.endpoint import Endpoint
@@ -25,9 +28,12 @@ from cams_mcp.sandbox import SANDBOX_KEY, ExecutedCall, Sandbox, SandboxTranspor
 from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import Catalog
-from cams_mcp.tools.schemas import make_tool
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.toolbox import Toolbox
+from cams_mcp.tools.truncation import RESULT_TOKENS
+from cams_mcp.upload.folders import Folders
+from cams_mcp.upload.runner import Limits
+from cams_mcp.upload.service import Uploads
 
 ERAS = ("auto", "legacy")
 """`mode` of the SDK's client: "auto" speaks 2026-07-28 with our server, "legacy" up to 2025-11-25."""
@@ -49,6 +55,11 @@ VALID_ARGUMENTS: dict[str, dict[str, Any]] = {
     for operation in OPERATIONS
 }
 """Arguments that each tool accepts over the sandbox's data, without filters."""
+
+
+def examples(number: int) -> int:
+    """So many examples of a slow test by Hypothesis in CI; fewer elsewhere."""
+    return number if os.environ.get("CAMS_MCP_TEST_THOROUGH") else number * 2 // 5
 
 
 def people(number: int, start: int = 0) -> list[dict[str, str]]:
@@ -77,21 +88,64 @@ def client_of(
 
 
 @asynccontextmanager
-async def mcp_server(
+async def toolbox_over(
     sandbox: Sandbox,
     *,
     confirm: ConfirmMode = "auto",
-    read_only: bool = False,
     policy: Policy | None = None,
     store: Store | None = None,
+    folder: Path | None = None,
+    limits: Limits | None = None,
+    pause: Callable[[float], Awaitable[None]] = no_sleep,
+    result_tokens: int = RESULT_TOKENS,
     **collaborators: Any,
-) -> AsyncGenerator[Server[Any]]:
-    """A server over `sandbox`. `collaborators` go to the client of CAMS."""
+) -> AsyncGenerator[Toolbox]:
+    """All tools over `sandbox`.
+
+    Args:
+        confirm: unless a `policy` says it.
+        folder: of the file tools; without one there are none.
+        limits: of an upload's batches.
+        pause: how an upload waits between batches.
+        collaborators: of the client of CAMS.
+    """
     async with client_of(sandbox, **collaborators) as service:
-        guard = Guard(service, store or Store(None), policy or Policy(confirm=confirm))
-        toolbox = Toolbox(OPERATIONS, service, guard)
-        offered = [operation for operation in OPERATIONS if not (read_only and operation.writes)]
-        yield create_server(Catalog(map(make_tool, offered)), toolbox)
+        store = store or Store(None)
+        guard = Guard(service, store, policy or Policy(confirm=confirm))
+        uploads = None
+        if folder is not None:
+            open_file = Folders.of([folder]).open
+            uploads = Uploads(open_file, service, guard, store.journal, limits or Limits(), sleep=pause)
+        yield Toolbox(OPERATIONS, service, guard, uploads, result_tokens=result_tokens)
+
+
+@asynccontextmanager
+async def mcp_server(
+    sandbox: Sandbox,
+    *,
+    access: Callable[[], Access] = lambda: LOCAL,
+    lists_file_tools: bool | None = None,
+    read_only: bool = False,
+    folder: Path | None = None,
+    **toolbox: Any,
+) -> AsyncGenerator[Server[Any]]:
+    """A server of the tools over `sandbox`.
+
+    Args:
+        access: what the caller may do.
+        lists_file_tools: whether there is a folder or not.
+        toolbox: more arguments of `toolbox_over`.
+    """
+    async with toolbox_over(sandbox, folder=folder, **toolbox) as tools:
+        uploads = folder is not None if lists_file_tools is None else lists_file_tools
+        yield create_server(load_catalog(read_only=read_only, uploads=uploads), tools, access)
+
+
+@asynccontextmanager
+async def client_over(sandbox: Sandbox, *, mode: str = "auto", **server: Any) -> AsyncGenerator[Client]:
+    """The SDK's client connected in memory to a server over `sandbox`. `server` goes to `mcp_server`."""
+    async with mcp_server(sandbox, **server) as running, Client(running, mode=mode) as connected:
+        yield connected
 
 
 @asynccontextmanager
@@ -105,7 +159,7 @@ async def mcp_client(
     store: Store | None = None,
     **client: Any,
 ) -> AsyncGenerator[Client]:
-    """The SDK's client connected in memory to a server over `sandbox`. `client` goes to the SDK's client."""
+    """As `client_over`, for a client with a person or other options. `client` goes to the SDK's client."""
     async with (
         mcp_server(sandbox, confirm=confirm, read_only=read_only, policy=policy, store=store) as server,
         Client(server, mode=mode, **client) as connected,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 import select
@@ -11,6 +12,11 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
+
+from click.testing import CliRunner
+
+from cams_mcp.cli import cli
 
 PROGRAM = [sys.executable, "-m", "cams_mcp"]
 SECONDS = 30
@@ -34,6 +40,25 @@ def run(
         timeout=SECONDS,
         check=False,
     )
+
+
+def run_here(
+    home: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """As `run`, but in this process, which takes a tenth of the time: where being a process is not the point."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    # The commands' logging replaces the root's handlers and closes them.
+    root.handlers = []
+    try:
+        with patch.dict(os.environ, environment(home, env), clear=True):
+            result = CliRunner().invoke(cli, arguments, input=stdin)
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 ON_TERMINAL = """

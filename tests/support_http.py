@@ -19,21 +19,17 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.auth.provider import TokenVerifier
-from support import client_of, serving
+from support import serving, toolbox_over
 from support_process import ENVELOPE, HANDSHAKE, Program
 
-from cams_mcp.guard.guard import Guard
 from cams_mcp.http import Draining, Health, http_app
 from cams_mcp.http.auth import current_access
-from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import HttpSettings
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import Catalog
+from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
-from cams_mcp.tools.schemas import make_tool
-from cams_mcp.tools.toolbox import Toolbox
 
 ISSUER = "https://login.example.com/tenant"
 AUDIENCE = "https://mcp.example.com/mcp"
@@ -148,10 +144,10 @@ async def http_server(
     **settings: Any,
 ) -> AsyncGenerator[str]:
     """The URL of a server over `sandbox` that asks for what `verifier` takes."""
-    async with client_of(sandbox) as service:
-        toolbox = around(Toolbox(OPERATIONS, service, Guard(service, store or Store(None))))
-        catalog = Catalog(map(make_tool, OPERATIONS))
-        server = create_server(catalog, Draining(toolbox, catalog.writing), *([current_access] if verifier else []))
+    async with toolbox_over(sandbox, store=store) as tools:
+        catalog = load_catalog()
+        work = Draining(around(tools), catalog.writing)
+        server = create_server(catalog, work, *([current_access] if verifier else []))
         http = HttpSettings(**settings)
         app = http_app(server, http, verifier=verifier, catalog=catalog, health=health, resource_url=resource_url)
         with serving(app) as base:

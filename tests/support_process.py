@@ -15,6 +15,9 @@ from typing import Any, Self
 PATIENCE_SECONDS = 25
 """A process that hangs is killed after this long: its status is then not 0, and its output ends."""
 
+SHARED_PATIENCE_SECONDS = 600
+"""The same of one that serves all tests of a file."""
+
 HANDSHAKE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 """What initialize takes, up to 2025-11-25."""
 
@@ -33,9 +36,16 @@ class Program:
         arguments: of the command line.
         python: options of the interpreter.
         env: added to the environment.
+        patience: after so many seconds it hangs, and is killed.
     """
 
-    def __init__(self, *arguments: str, python: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        python: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *python, "-m", "cams_mcp", *arguments],
             stdin=subprocess.PIPE,
@@ -46,7 +56,7 @@ class Program:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self._watchdog = threading.Timer(PATIENCE_SECONDS, self._process.kill)
+        self._watchdog = threading.Timer(patience, self._process.kill)
         self._fresh: queue.Queue[str | None] = queue.Queue()
         self._errors: list[str] = []
         self._reader = threading.Thread(target=self._read_errors)

@@ -11,21 +11,14 @@ from typing import Any
 import anyio
 import httpx
 from mcp import Client
-from support import TARGET, client_of, no_sleep, writes_that_arrived
+from support import TARGET, mcp_server, no_sleep, writes_that_arrived
 
 from cams_mcp.access import LOCAL, Access
 from cams_mcp.confirmation import ConfirmMode
-from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
-from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox, SandboxTransport
-from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
-from cams_mcp.tools.definitions import load_catalog
-from cams_mcp.tools.toolbox import Toolbox
-from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
-from cams_mcp.upload.service import Uploads
 
 CHECK, UPLOAD = "check_audience_file", "upload_audience_file"
 FILE = TARGET | {"path": "people.csv"}
@@ -122,12 +115,17 @@ async def upload_client(
     **client: Any,
 ) -> AsyncGenerator[Client]:
     """The SDK's client, connected in memory to a server whose upload folder is `folder`."""
-    async with client_of(sandbox, **({"transport": transport} if transport else {})) as service:
-        store = store or Store(None)
-        guard = Guard(service, store, policy or Policy(confirm=confirm))
-        limits = Limits(users=users, encoded_bytes=encoded_bytes)
-        uploads = Uploads(Folders.of([folder]).open, service, guard, store.journal, limits, sleep=sleep)
-        toolbox = Toolbox(OPERATIONS, service, guard, uploads)
-        server = create_server(load_catalog(read_only=read_only, uploads=True), toolbox, lambda: access)
-        async with Client(server, mode=mode, **client) as connected:
-            yield connected
+    server = mcp_server(
+        sandbox,
+        confirm=confirm,
+        policy=policy,
+        store=store,
+        folder=folder,
+        limits=Limits(users=users, encoded_bytes=encoded_bytes),
+        pause=sleep,
+        access=lambda: access,
+        read_only=read_only,
+        **({"transport": transport} if transport else {}),
+    )
+    async with server as running, Client(running, mode=mode, **client) as connected:
+        yield connected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -71,7 +72,8 @@ MODULES = {
 EACH_MODULE = pytest.mark.parametrize("module", MODULES)
 
 
-def imported(source: str) -> set[str]:
+@functools.cache
+def imported(source: str) -> frozenset[str]:
     """The full names of all imports: in functions and under TYPE_CHECKING too. `from a import b` gives a and a.b."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -82,7 +84,7 @@ def imported(source: str) -> set[str]:
             assert node.module is not None
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
 def modules_imported(module: str) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import PAGE, TARGET, VALID_ARGUMENTS, people
+from support import PAGE, TARGET, VALID_ARGUMENTS, examples, people
 
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.operation import AnyOperation
@@ -235,7 +235,7 @@ def pieces(value: object) -> set[str]:
     return set().union(*map(pieces, value)) if isinstance(value, list) else set()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(operation=st.sampled_from(OPERATIONS), data=st.data())
 def test_no_error_repeats_anything_of_what_was_given(operation: AnyOperation, data: st.DataObject) -> None:
     names = [*operation.request.model_fields, "Users", "Page", "CustSpaceId", "no_such_argument"]
@@ -251,7 +251,7 @@ def test_no_error_repeats_anything_of_what_was_given(operation: AnyOperation, da
     assert not [piece for piece in secret if piece in shown]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     users=st.lists(
         st.one_of(st.dictionaries(st.one_of(st.sampled_from(["email", "phone"]), PERSONAL), GARBAGE), PERSONAL),

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import ERAS, PAGE, VALID_ARGUMENTS, text_of
-from support_cli import run
-from support_toolbox import client_over
+from support import ERAS, PAGE, VALID_ARGUMENTS, client_over, text_of
+from support_cli import run_here
 
 from cams_mcp.models import Request
 from cams_mcp.operation import PAGE_ARGUMENTS, PAGE_OBJECT, Pages
@@ -222,7 +221,7 @@ async def test_with_the_default_budget_the_largest_page_of_the_sandbox_is_whole(
 
 
 def test_the_option_cuts_what_the_command_line_prints(tmp_path: Any) -> None:
-    done = run(tmp_path, "call", "list_instance", '{"page_size": 100}', "--sandbox", "--result-tokens", "1000")
+    done = run_here(tmp_path, "call", "list_instance", '{"page_size": 100}', "--sandbox", "--result-tokens", "1000")
 
     content = json.loads(done.stdout)
     assert content["has_more"] is True
@@ -231,7 +230,7 @@ def test_the_option_cuts_what_the_command_line_prints(tmp_path: Any) -> None:
 
 
 def test_a_budget_too_small_for_any_result_is_refused(tmp_path: Any) -> None:
-    done = run(tmp_path, "call", "list_instance", "--sandbox", "--result-tokens", "999")
+    done = run_here(tmp_path, "call", "list_instance", "--sandbox", "--result-tokens", "999")
 
     assert done.returncode == 2
     assert "--result-tokens" in done.stderr

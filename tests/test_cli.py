@@ -11,7 +11,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import click
 import pytest
@@ -134,21 +134,21 @@ def test_a_port_in_use_is_named(invoke: Invoke, command: tuple[str, ...]) -> Non
 
 
 @pytest.mark.parametrize("arguments", [("frobnicate",), ("--frobnicate",), ("call",), ("tools", "extra")])
-def test_a_command_line_that_makes_no_sense_exits_with_status_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    result = run(tmp_path, *arguments)
+def test_a_command_line_that_makes_no_sense_exits_with_status_2(invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
 
-    assert result.returncode == 2
+    assert result.exit_code == 2
     failed_cleanly(result)
 
 
 # The program
 
 
-def test_no_command_is_serve(tmp_path: Path) -> None:
+def test_no_command_is_serve(invoke: Invoke) -> None:
     for arguments in ([], ["serve"], ["--sandbox"], ["--log-level", "error"]):
-        result = run(tmp_path, *arguments)
+        result = invoke(*arguments)
 
-        assert (result.returncode, result.stdout) == (0, "")
+        assert (result.exit_code, result.stdout) == (0, "")
 
 
 async def test_options_without_a_command_go_to_serve(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ async def test_options_without_a_command_go_to_serve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_names_every_command(tmp_path: Path, option: str) -> None:
-    result = run(tmp_path, option)
+def test_help_names_every_command(invoke: Invoke, option: str) -> None:
+    result = invoke(option)
 
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     for name, help_text in COMMANDS.items():
         assert name in result.stdout
         assert help_text in result.stdout
@@ -279,6 +279,25 @@ def test_tools_read_only_leaves_out_what_writes(invoke: Invoke) -> None:
     assert "add_custom_audience_user" not in invoke("tools", "--read-only").stdout
     names = [tool["name"] for tool in json.loads(invoke("tools", "--json", "--read-only").stdout)]
     assert names == [operation.name for operation in OPERATIONS if not operation.writes]
+
+
+def test_tools_lists_the_file_tools_with_a_folder_as_serve_does(invoke: Invoke, tmp_path: Path) -> None:
+    folder = ("--upload-dir", str(tmp_path))
+    every = [tool.name for tool in load_catalog(uploads=True)]
+    assert [tool["name"] for tool in json.loads(invoke("tools", "--json", *folder).stdout)] == every
+
+    text = invoke("tools", *folder).stdout
+    for tool in load_catalog(uploads=True):
+        assert f"{tool.name} (" in text
+    assert "--upload-dir" not in text.splitlines()[-1]
+    assert invoke("tools", "--read-only", *folder).stdout == invoke("tools", "--read-only").stdout
+
+
+def test_tools_tells_how_to_get_the_file_tools(invoke: Invoke) -> None:
+    hint = "Add --upload-dir FOLDER for the file tools: check_audience_file, upload_audience_file."
+
+    assert invoke("tools").stdout.splitlines()[-1] == hint
+    assert "--upload-dir" not in invoke("tools", "--read-only").stdout
 
 
 # A flag goes before the environment
@@ -452,7 +471,6 @@ def writes(sandbox: Sandbox) -> list[str]:
 
 
 def test_a_write_without_a_terminal_sends_nothing(tmp_path: Path, sandbox: Sandbox, url: str) -> None:
-    run(tmp_path, "call", "add_custom_audience_user", WRITE, "--endpoint", url, *KEY)
     run(tmp_path, "call", "add_custom_audience_user", "-", "--endpoint", url, *KEY, stdin=WRITE + "\ny\n")
     run(tmp_path, "call", "add_custom_audience_user", WRITE, "--endpoint", url, *KEY, stdin="y\n")
 
@@ -503,8 +521,9 @@ def test_a_write_confirmed_on_the_terminal_is_sent(tmp_path: Path, sandbox: Sand
     assert len(sandbox.people(AUDIENCE)) == 120
 
 
-def test_a_write_with_confirmation_off_is_sent(tmp_path: Path, sandbox: Sandbox, url: str) -> None:
-    result = run(tmp_path, "call", "add_custom_audience_user", WRITE, "--endpoint", url, *KEY, "--confirm", "off")
+def test_a_write_with_confirmation_off_is_sent(invoke: Invoke, sandbox: Sandbox, url: str) -> None:
+    command = ("call", "add_custom_audience_user", WRITE, "--endpoint", url, *KEY, "--confirm", "off")
+    result = invoke(*command, env={"NO_PROXY": "*"})
 
     assert json.loads(result.stdout)["status"] == "sent"
     assert len(sandbox.people(AUDIENCE)) == 120
@@ -514,20 +533,23 @@ def test_a_write_with_confirmation_off_is_sent(tmp_path: Path, sandbox: Sandbox,
 
 
 @pytest.mark.parametrize("env", [{}, {"CAMS_MCP_CONFIRM": "off"}])
-def test_serve_says_loudly_that_nobody_confirms(tmp_path: Path, env: dict[str, str]) -> None:
+def test_serve_says_loudly_that_nobody_confirms(invoke: Invoke, env: dict[str, str]) -> None:
     flags = [] if env else ["--confirm", "off"]
 
-    result = run(tmp_path, "serve", "--sandbox", *flags, env=env)
+    result = invoke("serve", "--sandbox", *flags, env=env)
 
-    assert (result.returncode, result.stdout) == (0, "")
+    assert (result.exit_code, result.stdout) == (0, "")
     assert "WARNING" in result.stderr
     assert "--confirm off" in result.stderr
     assert "cannot be undone" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("flags", [["--confirm", "auto"], ["--confirm", "token"], ["--confirm", "off", "--read-only"]])
-def test_serve_does_not_warn_without_a_reason(tmp_path: Path, flags: list[str]) -> None:
-    assert "WARNING" not in run(tmp_path, "serve", "--sandbox", *flags, env={"CAMS_MCP_CONFIRM": "off"}).stderr
+def test_serve_does_not_warn_without_a_reason(invoke: Invoke, flags: list[str]) -> None:
+    result = invoke("serve", "--sandbox", *flags, env={"CAMS_MCP_CONFIRM": "off"})
+
+    assert result.exit_code == 0
+    assert "WARNING" not in result.stderr
 
 
 def test_serve_says_that_it_uses_the_sandbox(tmp_path: Path) -> None:
@@ -567,19 +589,19 @@ def sandbox_process(home: Path, *options: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_sandbox_serves_calls_until_a_signal_comes(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_sandbox_serves_calls_until_a_signal_comes(invoke: Invoke, tmp_path: Path, number: signal.Signals) -> None:
     with sandbox_process(tmp_path) as process:
         try:
             url, said = started(process)
             call = ("call", "list_custom_audience", json.dumps(PAGE), "--endpoint", url)
             keys = ("--access-key-id", "sandbox-id", "--access-key-secret", "sandbox-secret")
-            result = run(tmp_path, *call, *keys)
+            result = invoke(*call, *keys, env={"NO_PROXY": "*"})
             process.send_signal(number)
             output, errors = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
 
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout)["total"] == 320
     for told in (SANDBOX_KEY.id, SANDBOX_KEY.secret, *TARGET.values()):
         assert told in said or told == AUDIENCE
@@ -588,18 +610,18 @@ def test_the_sandbox_serves_calls_until_a_signal_comes(tmp_path: Path, number: s
     assert "Traceback" not in errors
 
 
-def test_the_sandbox_fails_on_request(tmp_path: Path) -> None:
+def test_the_sandbox_fails_on_request(invoke: Invoke, tmp_path: Path) -> None:
     with sandbox_process(tmp_path, "--fault", "denied") as process:
         try:
             url, _ = started(process)
-            result = run(tmp_path, "call", "list_instance", "--endpoint", url, *KEY)
+            result = invoke("call", "list_instance", "--endpoint", url, *KEY, env={"NO_PROXY": "*"})
         finally:
             process.terminate()
 
     assert "is not allowed to run cams:ListInstance" in failed_cleanly(result)
 
 
-def test_the_sandbox_on_ipv6_tells_an_address_that_can_be_used(tmp_path: Path) -> None:
+def test_the_sandbox_on_ipv6_tells_an_address_that_can_be_used(invoke: Invoke, tmp_path: Path) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
@@ -607,16 +629,16 @@ def test_the_sandbox_on_ipv6_tells_an_address_that_can_be_used(tmp_path: Path) -
     with sandbox_process(tmp_path, "--host", "::1") as process:
         try:
             url, _ = started(process)
-            result = run(tmp_path, "call", "list_instance", "--endpoint", url, *KEY)
+            result = invoke("call", "list_instance", "--endpoint", url, *KEY, env={"NO_PROXY": "*"})
         finally:
             process.terminate()
 
     assert url.startswith("http://[::1]:")
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
 
 
-def test_the_sandbox_lists_its_faults(tmp_path: Path) -> None:
-    text: Any = " ".join(run(tmp_path, "sandbox", "--help").stdout.split())
+def test_the_sandbox_lists_its_faults(invoke: Invoke) -> None:
+    text = " ".join(invoke("sandbox", "--help").stdout.split())
 
     for name, (_, does) in FAULTS.items():
         assert f"{name}: {does}" in text

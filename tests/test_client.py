@@ -475,6 +475,7 @@ async def test_no_more_is_read_of_an_endless_answer_than_the_limit(operation: An
     assert body.closed
 
 
+@pytest.mark.slow
 @every_operation
 async def test_a_small_answer_that_unpacks_to_a_large_one_is_refused(operation: AnyOperation) -> None:
     bomb = gzip.compress(b'{"Success": true, "Message": "' + b"0" * 50_000_000 + b'"}')

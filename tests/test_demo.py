@@ -3,68 +3,76 @@
 from __future__ import annotations
 
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support_cli import SECONDS, environment, run
+from support_cli import run
 
+from cams_mcp.cli import demo
+from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER as WRITE
+from cams_mcp.operations import LIST_CUSTOM_AUDIENCE as LIST
 from cams_mcp.operations import OPERATIONS
 
-IMPORTS = """
-from cams_mcp.cli import demo
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER as write, LIST_CUSTOM_AUDIENCE as first_list
-"""
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("write.example['users'][50:] = []", "The demo failed"),
-        ("first_list.example['cust_space_id'] = 'cams-none'", "Authentication.NoAuth"),
-        ("write.example['ad_account_id'] = '1'", "The demo failed"),
+        (lambda patch: patch.setitem(WRITE.example, "users", WRITE.example["users"][:50]), "The demo failed"),
+        (lambda patch: patch.setitem(LIST.example, "cust_space_id", "cams-none"), "Authentication.NoAuth"),
+        (lambda patch: patch.setitem(WRITE.example, "ad_account_id", "1"), "The demo failed"),
     ],
     ids=["a write without effect", "a list that fails", "a write that fails"],
 )
-def test_a_demo_that_goes_wrong_says_so_and_fails(tmp_path: Path, change: str, says: str) -> None:
-    program = f"{IMPORTS}\n{change}\ndemo.command()"
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment(tmp_path),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=SECONDS,
-        check=False,
-    )
+def test_a_demo_that_goes_wrong_says_so_and_fails(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    change: Callable[[pytest.MonkeyPatch], None],
+    says: str,
+) -> None:
+    change(monkeypatch)
+    with pytest.raises(SystemExit) as ended:
+        demo.command([])
 
-    assert result.returncode == 1
-    assert says in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "All checks passed." not in result.stdout
+    shown = capfd.readouterr()
+    assert ended.value.code == 1
+    assert says in shown.err
+    assert "Traceback" not in shown.err
+    assert "All checks passed." not in shown.out
 
 
-def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(tmp_path: Path) -> None:
-    result = run(tmp_path, "demo")
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
 
-    assert result.returncode == 0, result.stderr
-    shown = result.stdout
-    assert f"{len(OPERATIONS)} tools:" in shown
+
+@pytest.fixture(scope="module")
+def shown(home: Path) -> subprocess.CompletedProcess[str]:
+    """The demo, run once."""
+    return run(home, "demo")
+
+
+def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(shown: subprocess.CompletedProcess[str]) -> None:
+    assert shown.returncode == 0, shown.stderr
+    text = shown.stdout
+    assert f"{len(OPERATIONS)} tools:" in text
     for operation in OPERATIONS:
-        assert f"\n{operation.name} {{" in shown, "called, not only listed"
-        assert operation.title in shown
-    assert shown.count("The server asks the person:") == 2
-    assert shown.index("The person declines.") < shown.index("Nothing was sent: the user declined.")
-    assert shown.index("The person confirms.") < shown.index('"status":"sent"')
-    assert "before 0, after the declined write 0, after the confirmed write 150" in shown
-    assert shown.endswith("All checks passed.\n")
-    assert "Traceback" not in result.stderr
+        assert f"\n{operation.name} {{" in text, "called, not only listed"
+        assert operation.title in text
+    writes = sum(operation.writes for operation in OPERATIONS)
+    assert text.count("The server asks the person:") == 2 * writes
+    assert text.index("The person declines.") < text.index("Nothing was sent: the user declined.")
+    assert text.index("The person confirms.") < text.index('"status":"sent"')
+    assert "before 0, after the declined write 0, after the confirmed write 150" in text
+    assert text.endswith("All checks passed.\n")
+    assert "Traceback" not in shown.stderr
 
 
-def test_the_demo_shows_nobodys_address(tmp_path: Path) -> None:
-    result = run(tmp_path, "demo")
-
-    assert "customer000@example.com" not in result.stdout + result.stderr
-    assert "c***@example.com" in result.stdout
+def test_the_demo_shows_nobodys_address(shown: subprocess.CompletedProcess[str]) -> None:
+    assert "customer000@example.com" not in shown.stdout + shown.stderr
+    assert "c***@example.com" in shown.stdout
 
 
 def test_settings_of_the_environment_do_not_change_the_demo(tmp_path: Path) -> None:
@@ -73,7 +81,6 @@ def test_settings_of_the_environment_do_not_change_the_demo(tmp_path: Path) -> N
     assert run(tmp_path, "demo", env=settings).returncode == 0
 
 
-def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    assert run(tmp_path, "demo").returncode == 0
-
-    assert list(tmp_path.iterdir()) == []
+def test_the_demo_leaves_nothing_behind(shown: subprocess.CompletedProcess[str], home: Path) -> None:
+    assert shown.returncode == 0
+    assert list(home.iterdir()) == []

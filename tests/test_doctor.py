@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from support import serving
-from support_cli import run
+from support_cli import run, run_here
 
 from cams_mcp.cli.checks import check_clients, check_packages, check_python
 from cams_mcp.cli.doctor import examine
@@ -28,14 +28,22 @@ from cams_mcp.store import FILE_NAME, Store
 
 OFFLINE = {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}
 """No look at the address where a machine of Alibaba Cloud would tell its role."""
-KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": SANDBOX_KEY.id, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SANDBOX_KEY.secret}
+KEY = {"CAMS_MCP_ACCESS_KEY_ID": SANDBOX_KEY.id, "CAMS_MCP_ACCESS_KEY_SECRET": SANDBOX_KEY.secret}
+OFFICIAL_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": SANDBOX_KEY.id, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SANDBOX_KEY.secret}
 
 Line = dict[str, str | None]
 
 
-def doctor(home: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, dict[str, Line]]:
-    """The exit status, and the checks by their names."""
-    result = run(home, "doctor", "--json", *arguments, env=OFFLINE | (env or {}))
+def doctor(
+    home: Path, *arguments: str, env: dict[str, str] | None = None, asks_chain: bool = False
+) -> tuple[int, dict[str, Line]]:
+    """The exit status, and the checks by their names.
+
+    Args:
+        asks_chain: the official chain is asked, which remembers the environment of its process.
+    """
+    start = run if asks_chain else run_here
+    result = start(home, "doctor", "--json", *arguments, env=OFFLINE | (env or {}))
     assert result.stderr == ""
     assert SANDBOX_KEY.secret not in result.stdout
     checks = json.loads(result.stdout)
@@ -71,7 +79,7 @@ def test_nothing_fails_with_the_sandbox(tmp_path: Path) -> None:
 
 
 def test_nothing_fails_over_real_http(tmp_path: Path, url: str, sandbox: Sandbox) -> None:
-    status, checks = doctor(tmp_path, "--endpoint", url, env=KEY)
+    status, checks = doctor(tmp_path, "--endpoint", url, env=OFFICIAL_KEY, asks_chain=True)
 
     assert status == 0
     assert all(check["status"] == "ok" for name, check in checks.items() if name != "clients")
@@ -81,7 +89,7 @@ def test_nothing_fails_over_real_http(tmp_path: Path, url: str, sandbox: Sandbox
 
 
 def test_a_person_sees_a_line_a_check_and_what_to_do(tmp_path: Path) -> None:
-    result = run(tmp_path, "doctor", "--sandbox", env=OFFLINE)
+    result = run_here(tmp_path, "doctor", "--sandbox", env=OFFLINE)
 
     assert (result.returncode, result.stderr) == (0, "")
     assert "ok       read            cams:ListInstance is allowed" in result.stdout
@@ -92,7 +100,7 @@ def test_a_person_sees_a_line_a_check_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_missing_credentials_are_said_and_what_follows_is_not_checked(tmp_path: Path, url: str) -> None:
-    status, checks = doctor(tmp_path, "--endpoint", url)
+    status, checks = doctor(tmp_path, "--endpoint", url, asks_chain=True)
 
     assert status == 1
     assert failures(checks) == {"credentials"}
@@ -106,7 +114,7 @@ def test_a_profile_of_the_official_tool_is_named_as_the_origin(tmp_path: Path, u
     (tmp_path / ".aliyun").mkdir()
     (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "other", "profiles": [profile]}))
 
-    status, checks = doctor(tmp_path, "--endpoint", url, env={"ALIBABA_CLOUD_PROFILE": "work"})
+    status, checks = doctor(tmp_path, "--endpoint", url, env={"ALIBABA_CLOUD_PROFILE": "work"}, asks_chain=True)
 
     assert status == 0
     assert "cli_profile" in str(checks["credentials"]["detail"])

@@ -4,7 +4,7 @@ import pytest
 
 from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.hosts import is_loopback
+from cams_mcp.hosts import authority, is_loopback
 from cams_mcp.settings import Settings
 
 
@@ -122,3 +122,11 @@ def test_a_region_has_its_endpoint(region: str) -> None:
 )
 def test_only_this_machines_own_addresses_are_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("[::1]", "[::1]")],
+)
+def test_an_ipv6_address_has_brackets_in_a_url(host: str, expected: str) -> None:
+    assert authority(host) == expected

@@ -15,10 +15,11 @@ from support import (
     TARGET,
     VALID_ARGUMENTS,
     Person,
-    client_of,
+    examples,
     mcp_client,
     people,
     text_of,
+    toolbox_over,
     writes_that_arrived,
 )
 
@@ -26,15 +27,12 @@ from cams_mcp.app import audiences_of, check
 from cams_mcp.confirmation import Caller
 from cams_mcp.errors import ConfigurationError, InvalidArguments
 from cams_mcp.fields import LONGEST_ID, LONGEST_TEXT, MOST
-from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
 from cams_mcp.operation import AnyTool
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
-from cams_mcp.store import Store
 from cams_mcp.tools.arguments import parse_arguments
-from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.service import FILE_TOOLS, UPLOAD_AUDIENCE_FILE
 
 TOOLS: dict[str, AnyTool] = {tool.name: tool for tool in (*OPERATIONS, *FILE_TOOLS)}
@@ -156,8 +154,7 @@ async def test_a_client_gets_the_problem_and_nobody_is_asked(
 
 @pytest.mark.parametrize("token", ["\ud800", "x" * 1_000_000])
 async def test_a_token_that_cannot_be_one_is_refused(sandbox: Sandbox, token: str) -> None:
-    async with client_of(sandbox) as service:
-        toolbox = Toolbox(OPERATIONS, service, Guard(service, Store(None), Policy()))
+    async with toolbox_over(sandbox) as toolbox:
         with pytest.raises(InvalidArguments, match="must be the string from the preview"):
             await toolbox.call(WRITE, TARGET | {"users": people(1), "confirmation_token": token}, Caller())
 
@@ -254,7 +251,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(tool=st.sampled_from(sorted(TOOLS)), data=st.data(), as_text=st.booleans())
 def test_any_arguments_are_accepted_whole_or_refused_with_words(
     tool: str, data: st.DataObject, *, as_text: bool

@@ -20,12 +20,12 @@ from support import (
     PAGE,
     TARGET,
     Person,
-    client_of,
     mcp_client,
     mcp_server,
     people,
     serving,
     text_of,
+    toolbox_over,
     writes_that_arrived,
     yes,
 )
@@ -35,15 +35,12 @@ from cams_mcp.api.client import CamsClient
 from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Caller, ConfirmMode
 from cams_mcp.errors import MissingCredentials, NotConfirmed
-from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
-from cams_mcp.operations import OPERATIONS
 from cams_mcp.operations.audience import question as audience_question
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.account import MESSENGER_SPACE
 from cams_mcp.server import caller as caller_module
 from cams_mcp.store import FILE_NAME, Store
-from cams_mcp.tools.toolbox import Toolbox
 
 WRITE = "add_custom_audience_user"
 LIST = TARGET | {"users": people(120)}
@@ -461,8 +458,7 @@ async def test_read_only_has_no_write_tool_whatever_else_is_set(sandbox: Sandbox
 
 
 async def test_a_read_only_guard_rejects_a_write_even_if_a_server_listed_the_tool(sandbox: Sandbox) -> None:
-    async with client_of(sandbox) as service:
-        toolbox = Toolbox(OPERATIONS, service, Guard(service, Store(None), Policy(confirm="off", read_only=True)))
+    async with toolbox_over(sandbox, policy=Policy(confirm="off", read_only=True)) as toolbox:
         with pytest.raises(NotConfirmed, match="read-only"):
             await toolbox.call(WRITE, LIST, Caller())
 

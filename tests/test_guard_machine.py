@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
-from support import AUDIENCE, TARGET, client_of, people, writes_that_arrived
+from support import AUDIENCE, TARGET, client_of, examples, people, writes_that_arrived
 
 from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Answered, Caller, Preview, Question, Reply
@@ -28,6 +28,8 @@ from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
 from cams_mcp.store import BaseStore, Store
+
+pytestmark = pytest.mark.slow
 
 LISTS = [people(3), people(3)[::-1], people(4), people(3, start=100), [*people(2), {"phone": "+12025550123"}]]
 REQUESTS = [
@@ -309,7 +311,7 @@ class GuardMachine(RuleBasedStateMachine):
 
 TestGuard = GuardMachine.TestCase
 TestGuard.settings = settings(
-    max_examples=100,
+    max_examples=examples(100),
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -33,7 +33,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 from openpyxl.utils.exceptions import IllegalCharacterError
-from support import ERAS, TARGET, VALID_ARGUMENTS, client_of, serving
+from support import ERAS, TARGET, VALID_ARGUMENTS, mcp_server, serving
 from support_hostile import (
     HOSTILE,
     LONG,
@@ -65,19 +65,13 @@ from support_hostile import (
 
 from cams_mcp.cli import COMMANDS, cli
 from cams_mcp.cli.clients import CLIENTS
-from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.operations.prompts import PROMPTS
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
-from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
 from cams_mcp.tools.definitions import load_catalog
-from cams_mcp.tools.toolbox import Toolbox
-from cams_mcp.upload.folders import Folders
-from cams_mcp.upload.runner import Limits
-from cams_mcp.upload.service import Uploads
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file names of bytes, POSIX signals")
 
@@ -149,12 +143,11 @@ def peer_in_memory(place: Place, era: str) -> Generator[Peer]:
     root = logging.getLogger()
     levels = {name: logging.getLogger(name).level for name in ("", "mcp", "httpx", "asyncio")}
     with start_blocking_portal() as portal, ExitStack() as stack:
-        service = stack.enter_context(portal.wrap_async_context_manager(client_of(place.cams)))
         store = Store(place.home / "state in memory")
-        guard = Guard(service, store, Policy(ask_seconds=1))
-        uploads = Uploads(Folders.of([place.folder]).open, service, guard, store.journal, Limits())
-        toolbox = Toolbox(OPERATIONS, service, guard, uploads, result_tokens=10**9)
-        peer = InMemory(era, portal, create_server(list(TOOLS.values()), toolbox))
+        server = mcp_server(
+            place.cams, store=store, policy=Policy(ask_seconds=1), folder=place.folder, result_tokens=10**9
+        )
+        peer = InMemory(era, portal, stack.enter_context(portal.wrap_async_context_manager(server)))
         handler = peer.log_handler()
         root.addHandler(handler)
         for name in levels:
@@ -1063,9 +1056,9 @@ def not_serving(monkeypatch: pytest.MonkeyPatch) -> None:
         listener.close()
 
     from cams_mcp.cli import options, serve  # noqa: F401 - imported first, as the program does
-    from cams_mcp.http import serve as running
+    from cams_mcp.http import serve as http_serve
 
-    monkeypatch.setattr(running, "serve_http", ready)
+    monkeypatch.setattr(http_serve, "serve_http", ready)
 
 
 @pytest.mark.usefixtures("not_serving")

@@ -10,10 +10,9 @@ import httpx
 import pytest
 from mcp import Client
 from support import AUDIENCE, ERAS, PAGE, TARGET, VALID_ARGUMENTS, Person, mcp_server, people, serving, text_of, yes
-from support_process import ENVELOPE, HANDSHAKE, Program
+from support_process import ENVELOPE, HANDSHAKE, SHARED_PATIENCE_SECONDS, Program
 
 from cams_mcp.errors import ConfigurationError
-from cams_mcp.hosts import require_loopback
 from cams_mcp.http import bind, http_app
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import HttpSettings
@@ -32,7 +31,7 @@ def address_of(program: Program) -> str:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server in a process of its own, for tests that only talk to it."""
-    with Program(*SERVE, "--sandbox") as program:
+    with Program(*SERVE, "--sandbox", patience=SHARED_PATIENCE_SECONDS) as program:
         yield address_of(program)
 
 
@@ -166,7 +165,7 @@ def test_another_host_than_loopback_is_refused_with_the_way_out(host: str) -> No
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LocalHost", "::1", "[::1]"])
 def test_every_loopback_address_is_allowed(host: str) -> None:
-    require_loopback(host, "--transport http")
+    assert HttpSettings(host=host).url(8000) == f"http://{host if host != '::1' else '[::1]'}:8000/mcp"
 
 
 def test_a_port_in_use_is_named_with_the_way_out() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support import AUDIENCE, PAGE, TARGET, mcp_server, people
-from support_cli import run
+from support_cli import run, run_here
 from support_raw import LEGACY, MODERN, raw_client
 
 from cams_mcp.errors import InvalidArguments
@@ -44,7 +44,7 @@ def test_a_call_with_text_that_cannot_be_sent_is_refused_with_words(tmp_path: Pa
     if len(arguments) > 50_000:
         (tmp_path / "arguments.json").write_text(arguments, encoding="utf-8")
         arguments = f"@{tmp_path}/arguments.json"
-    result = run(tmp_path, "call", "add_custom_audience_user", arguments, "--sandbox")
+    result = run_here(tmp_path, "call", "add_custom_audience_user", arguments, "--sandbox")
 
     assert result.returncode == 1
     assert result.stdout == ""
@@ -59,7 +59,7 @@ def test_a_call_with_text_that_cannot_be_sent_is_refused_with_words(tmp_path: Pa
 )
 def test_an_environment_variable_of_bytes_that_are_no_text_is_a_wrong_setting(tmp_path: Path, name: str) -> None:
     keys = {"CAMS_MCP_ACCESS_KEY_ID": "made-up-id", "CAMS_MCP_ACCESS_KEY_SECRET": "made-up-secret"}
-    result = run(tmp_path, "call", "list_instance", env=keys | {f"CAMS_MCP_{name}": os.fsdecode(b"cn\xff")})
+    result = run_here(tmp_path, "call", "list_instance", env=keys | {f"CAMS_MCP_{name}": os.fsdecode(b"cn\xff")})
 
     assert result.returncode == 1
     assert result.stderr.startswith("Error: ")
@@ -73,7 +73,7 @@ def test_a_file_whose_name_is_no_text_can_be_uploaded(tmp_path: Path, more: list
     Path(path).write_text("email\njane@example.com\n", encoding="utf-8")
     ids = ("--space", TARGET["cust_space_id"], "--page", PAGE["page_id"], "--ad-account", TARGET["ad_account_id"])
     target = () if "--dry-run" in more else (*ids, "--audience", AUDIENCE)
-    result = run(tmp_path, "upload", path, *more, *target, "--sandbox")
+    result = run_here(tmp_path, "upload", path, *more, *target, "--sandbox")
 
     assert result.returncode == (3 if not more else 0), result.stderr
     assert "Traceback" not in result.stderr

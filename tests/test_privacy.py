@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import mcp_types as types
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -58,19 +60,27 @@ REFUSED_BY_CAMS: list[tuple[str, dict[str, Any]]] = [
 
 
 async def use(server: StdioServerParameters, mode: str, log: Path, *more: tuple[str, dict[str, Any]]) -> list[str]:
-    """Call everything; gives all that a client and a person were told. Standard error goes to `log`."""
+    """Call everything, with a no and a yes; gives all that a client and a person were told.
+
+    Standard error goes to `log`.
+    """
     told: list[str] = []
     calls = [(tool, VALID_ARGUMENTS[tool]) for tool in VALID_ARGUMENTS if tool.startswith("list_")]
     calls += [*MALFORMED, *more, ("recognisable@example.com", {})]
+    write = ("add_custom_audience_user", WRITE)
+    people = iter((Person("decline"), yes()))
+
+    async def answer(context: object, params: types.ElicitRequestFormParams) -> types.ElicitResult:
+        told.append(params.message)
+        return await next(people)(context, params)
+
     with log.open("a", encoding="utf-8") as errors:
-        for person in (Person("decline"), yes()):
-            async with Client(stdio_client(server, errlog=errors), mode=mode, elicitation_callback=person) as client:
-                for tool, arguments in [("add_custom_audience_user", WRITE), *(calls if not told else [])]:
-                    try:
-                        told.append(text_of(await client.call_tool(tool, arguments)))
-                    except MCPError as error:
-                        told.append(str(error))
-            told += person.asked
+        async with Client(stdio_client(server, errlog=errors), mode=mode, elicitation_callback=answer) as client:
+            for tool, arguments in (write, *calls, write):
+                try:
+                    told.append(text_of(await client.call_tool(tool, arguments)))
+                except MCPError as error:
+                    told.append(str(error))
     return told
 
 
@@ -87,8 +97,9 @@ def test_the_search_finds_what_it_is_to_find() -> None:
         assert PRIVATE.search(text)
 
 
-@pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("fault", [None, *FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "mode"), [*((None, mode) for mode in ERAS), *zip(FAULTS, itertools.cycle(ERAS), strict=False)]
+)
 async def test_nothing_private_is_told_or_logged_whatever_fails(tmp_path: Path, mode: str, fault: str | None) -> None:
     options = ["--sandbox"]
     if fault == "latency":
@@ -132,8 +143,11 @@ def recording(app: App, lines: list[str]) -> App:
     return recorded
 
 
-@pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("faults", [(), ("error:0.5", "reset:0.3"), ("denied",)], ids=["no fault", "some", "denied"])
+@pytest.mark.parametrize(
+    ("faults", "mode"),
+    [((), "auto"), ((), "legacy"), (("error:0.5", "reset:0.3"), "auto"), (("denied",), "legacy")],
+    ids=["no fault-auto", "no fault-legacy", "some-auto", "denied-legacy"],
+)
 async def test_nothing_private_is_in_a_url_or_header(tmp_path: Path, mode: str, faults: tuple[str, ...]) -> None:
     sandbox = Sandbox(Faults(map(Fault.parse, faults)), key=KEY)
     lines: list[str] = []

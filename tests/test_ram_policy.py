@@ -11,6 +11,7 @@ from support import TARGET, VALID_ARGUMENTS, mcp_client, people, yes
 from cams_mcp.cli import cli
 from cams_mcp.cli.ram_policy import INSTANCES, ram_policy
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
 from cams_mcp.sandbox import Sandbox
 
 READS = ["ListCustomAudience", "ListMessageCampaign", "ListChatGroup"]
@@ -60,6 +61,16 @@ def test_every_enabled_operation_is_allowed_once(read_only: bool) -> None:
 
     assert len(allowed) == len(set(allowed))
     assert {operation.ram_action for operation in OPERATIONS if not (read_only and operation.writes)} <= set(allowed)
+
+
+def test_an_operation_that_is_a_tool_and_looked_up_by_the_question_is_allowed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = set(actions(ram_policy(read_only=False)))
+    monkeypatch.setattr("cams_mcp.cli.ram_policy.OPERATIONS", (LIST_PAGE_AD_ACCOUNT, *OPERATIONS))
+
+    assert sorted(actions(ram_policy(read_only=False))) == sorted(expected)
+    assert LIST_PAGE_AD_ACCOUNT.ram_action in actions(ram_policy(read_only=True))
 
 
 async def test_the_policy_allows_exactly_what_all_tools_together_ask_of_the_service(sandbox: Sandbox) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
-from support import ERAS
+from support import ERAS, client_over
 from support_process import Program
-from support_toolbox import client_over
 
 from cams_mcp.access import NOBODY, READ_SCOPE, Access
 from cams_mcp.errors import HINTS
@@ -169,7 +168,7 @@ async def test_a_defect_of_ours_does_not_repeat_what_it_met(mode: str, caplog: A
         raise RuntimeError(address)
 
     throttled = Sandbox(Faults([Fault.parse("throttle")]))
-    async with client_over(throttled, mode=mode, service={"sleep": broken}) as client:
+    async with client_over(throttled, mode=mode, sleep=broken) as client:
         with pytest.raises(MCPError, match=re.escape("cams-mcp itself failed (RuntimeError)")):
             await client.read_resource(ACCOUNTS)
 
@@ -215,7 +214,7 @@ async def test_the_reference_is_of_the_tools_that_its_reader_has(sandbox: Sandbo
     reader = Access("reader", frozenset({READ_SCOPE}))
     async with client_over(sandbox, mode=mode, access=lambda: reader) as client:
         less = await read(client, REFERENCE)
-    async with client_over(sandbox, mode=mode, uploads=True) as client:
+    async with client_over(sandbox, mode=mode, lists_file_tools=True) as client:
         more = await read(client, REFERENCE)
 
     assert "add_custom_audience_user\n" not in less

@@ -14,15 +14,17 @@ from support_process import ENVELOPE, Program
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 TOOLS = list(VALID_ARGUMENTS)
 READS = [name for name in TOOLS if name.startswith("list_")]
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 
 
 def server(*arguments: str, **env: str) -> StdioServerParameters:
     return StdioServerParameters(command=sys.executable, args=["-m", "cams_mcp", *arguments], env=env or None)
 
 
-@EACH_ERA
-@pytest.mark.parametrize("arguments", [("serve", "--sandbox"), ("--sandbox",)], ids=["serve", "default command"])
+@pytest.mark.parametrize(
+    ("mode", "arguments"),
+    [("auto", ("serve", "--sandbox")), ("legacy", ("--sandbox",))],
+    ids=["auto-serve", "legacy-default command"],
+)
 async def test_the_sdk_lists_and_calls_every_read_tool(mode: str, arguments: tuple[str, ...]) -> None:
     async with Client(server(*arguments), mode=mode) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == TOOLS
@@ -71,10 +73,9 @@ def test_nothing_but_protocol_is_on_standard_output(mode: str) -> None:
         types.jsonrpc_message_adapter.validate_json(line)
 
 
-@EACH_ERA
-def test_the_process_ends_cleanly_at_the_end_of_input(mode: str) -> None:
+def test_the_process_ends_cleanly_at_the_end_of_input() -> None:
     with Program("serve", "--sandbox") as program:
-        program.connect(mode)
+        program.connect("legacy")
         program.ask("tools/call", {"name": "list_instance", "arguments": {}})
         program.end_input()
 
@@ -91,8 +92,7 @@ def test_the_process_ends_cleanly_when_input_ends_before_anything_came() -> None
         assert program.errors == ""
 
 
-@EACH_ERA
-@SIGNALS
+@pytest.mark.parametrize(("mode", "number"), [("auto", signal.SIGINT), ("legacy", signal.SIGTERM)])
 def test_a_signal_ends_an_idle_server_cleanly(mode: str, number: signal.Signals) -> None:
     with Program("serve", "--sandbox") as program:
         program.connect(mode)
@@ -113,8 +113,7 @@ def start_slow_call(program: Program, mode: str) -> None:
 SLOW = ("serve", "--sandbox", "--timeout", "600", "--fault", "latency:1:300")
 
 
-@EACH_ERA
-@SIGNALS
+@pytest.mark.parametrize(("mode", "number"), [("auto", signal.SIGTERM), ("legacy", signal.SIGINT)])
 def test_a_signal_ends_a_server_cleanly_while_a_call_runs(mode: str, number: signal.Signals) -> None:
     with Program(*SLOW) as program:
         start_slow_call(program, mode)
@@ -153,9 +152,8 @@ NOT_MESSAGES = [
 
 
 @EACH_ERA
-@pytest.mark.parametrize("level", ["warning", "debug"])
-def test_malformed_messages_do_not_reach_the_log_and_the_server_goes_on(mode: str, level: str) -> None:
-    with Program("serve", "--sandbox", "--log-level", level) as program:
+def test_malformed_messages_do_not_reach_the_log_and_the_server_goes_on(mode: str) -> None:
+    with Program("serve", "--sandbox", "--log-level", "debug") as program:
         # Also before the first request.
         program.write(NOT_MESSAGES[0].encode())
         program.connect(mode)
@@ -173,10 +171,9 @@ def test_malformed_messages_do_not_reach_the_log_and_the_server_goes_on(mode: st
 
 
 @EACH_ERA
-@pytest.mark.parametrize("level", ["warning", "debug"])
-def test_calls_leave_no_address_in_the_log(mode: str, level: str) -> None:
+def test_calls_leave_no_address_in_the_log(mode: str) -> None:
     users = [{"email": SECRET, "phone": PHONE}, *people(150)]
-    with Program("serve", "--sandbox", "--confirm", "token", "--log-level", level, "--users-in", "query") as program:
+    with Program("serve", "--sandbox", "--confirm", "token", "--log-level", "debug", "--users-in", "query") as program:
         program.connect(mode)
         preview = program.ask("tools/call", {"name": TOOLS[-1], "arguments": TARGET | {"users": users}})
         token = preview["result"]["structuredContent"]["confirmation_token"]

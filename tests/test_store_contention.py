@@ -24,7 +24,7 @@ import pytest
 from mcp import Client
 from store_worker import a_write
 from support import ERAS, VALID_ARGUMENTS, mcp_server, text_of, writes_that_arrived, yes
-from support_cli import run
+from support_cli import run_here
 from support_process import Program
 from support_redis import MISSING, REDIS, RedisServer
 from test_store import WRITE, events
@@ -35,6 +35,8 @@ from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.redis import RedisStore
 from cams_mcp.threads import STEPS_AT_ONCE, in_thread, persist
+
+pytestmark = pytest.mark.slow
 
 WAITING = 45
 """More than anyio's 40 default threads."""
@@ -310,7 +312,7 @@ def test_a_reader_outside_of_the_server_makes_a_step_wait_before_its_work_only(t
 def test_a_command_that_reads_a_locked_store_says_that_it_is_busy(tmp_path: Path, command: list[str]) -> None:
     with locked(tmp_path / "state"):
         begun = time.monotonic()
-        ended = run(tmp_path, *command, "--state-dir", str(tmp_path / "state"))
+        ended = run_here(tmp_path, *command, "--state-dir", str(tmp_path / "state"))
 
     assert ended.returncode == 1
     assert "is busy" in ended.stderr

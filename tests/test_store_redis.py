@@ -24,8 +24,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from mcp import Client
 from store_worker import a_write
-from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, mcp_client, text_of, yes
-from support_cli import run
+from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, examples, mcp_client, text_of, yes
+from support_cli import run_here
 from support_http import program
 from support_redis import MISSING, REDIS, RedisServer, free_port
 from test_guard_machine import GuardMachine
@@ -371,7 +371,7 @@ class TestGuardOverRedis:
                 return RedisStore(redis_server.url, now=lambda: self.clock)
 
         Machine.TestCase.settings = settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
@@ -468,20 +468,20 @@ def test_the_trail_and_the_jobs_are_shown_and_the_doctor_is_content(redis: Redis
         job, _ = store.journal.start("/data/people.csv", {}, "binding", 30, 7)
     given = {"CAMS_MCP_STORE": redis.url}
 
-    assert "a limit" in run(tmp_path, "audit", env=given).stdout
-    assert job in run(tmp_path, "uploads", env=given).stdout
-    checks = json.loads(run(tmp_path, "doctor", "--json", "--sandbox", env=given).stdout)
+    assert "a limit" in run_here(tmp_path, "audit", env=given).stdout
+    assert job in run_here(tmp_path, "uploads", env=given).stdout
+    checks = json.loads(run_here(tmp_path, "doctor", "--json", "--sandbox", env=given).stdout)
     assert {check["check"]: check["status"] for check in checks}["state"] == "ok"
 
 
 def test_the_commands_say_that_redis_is_away_without_its_password(tmp_path: Path) -> None:
     given = {"CAMS_MCP_STORE": f"redis://:{PASSWORD}@127.0.0.1:1/0"}
     for command in ("audit", "uploads"):
-        ended = run(tmp_path, command, env=given)
+        ended = run_here(tmp_path, command, env=given)
         assert ended.returncode == 1
         assert "is reachable at 127.0.0.1:1" in ended.stderr
         assert PASSWORD not in ended.stderr
-    found = run(tmp_path, "doctor", "--sandbox", env=given).stdout
+    found = run_here(tmp_path, "doctor", "--sandbox", env=given).stdout
     assert "The store is unreachable" in found
     assert PASSWORD not in found
 

@@ -2,20 +2,28 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
-from support import ERAS, PAGE, TARGET, client_of, mcp_client, people, yes
+from support import ERAS, PAGE, TARGET, client_of, mcp_client, people, serving, yes
+from support_http import LISTENING, frame, post
+from support_process import Program
 
 from cams_mcp.errors import AmbiguousWrite, ServiceError
 from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
@@ -172,3 +180,74 @@ def test_an_exporter_that_is_not_there_is_said_at_start(variables: dict[str, str
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert json.dumps(done.stdout) == '""'
+
+
+class Collector:
+    """An ASGI application that takes traces over OTLP.
+
+    Attributes:
+        names: of the spans received.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        export = ExportTraceServiceRequest.FromString(body)
+        self.names += [
+            span.name for resource in export.resource_spans for scope in resource.scope_spans for span in scope.spans
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+WAYS_TO_SERVE = {
+    "stdio": (),
+    "http": ("--transport", "http", "--port", "0"),
+    "workers": ("--transport", "http", "--port", "0", "--workers", "2", "--state-dir", "{here}"),
+}
+
+
+def call_and_stop(serve: tuple[str, ...], here: Path, number: int, endpoint: str) -> float:
+    """Run a server that exports to `endpoint`, call a tool, stop it with a signal; gives the seconds of its end."""
+    arguments = [argument.format(here=here) for argument in serve]
+    tool = {"name": "list_instance", "arguments": {}}
+    with Program("serve", "--sandbox", *arguments, env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}) as program:
+        if serve:
+            url = program.error_line(LISTENING).removeprefix(LISTENING)
+            assert post(url, body=frame("tools/call", tool)).status_code == 200
+        else:
+            program.connect("auto")
+            assert "result" in program.ask("tools/call", tool)
+        signalled = time.monotonic()
+        program.signal(number)
+        assert program.status() == 0
+        return time.monotonic() - signalled
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("serve", WAYS_TO_SERVE.values(), ids=WAYS_TO_SERVE)
+def test_the_last_spans_are_exported_before_a_signal_ends_the_server(
+    tmp_path: Path, serve: tuple[str, ...], number: int
+) -> None:
+    collector = Collector()
+    with serving(collector) as endpoint:
+        call_and_stop(serve, tmp_path, number, endpoint)
+
+    assert {"CAMS ListInstance", "tools/call list_instance"} <= {*collector.names}
+
+
+@pytest.mark.parametrize("serve", WAYS_TO_SERVE.values(), ids=WAYS_TO_SERVE)
+def test_a_collector_that_never_answers_does_not_keep_a_server_from_ending(
+    tmp_path: Path, serve: tuple[str, ...]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        assert call_and_stop(serve, tmp_path, signal.SIGTERM, endpoint) < 6

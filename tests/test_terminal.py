@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import AUDIENCE, TARGET, people, serving, writes_that_arrived
-from support_cli import run, run_on_terminal
+from support_cli import run_here, run_on_terminal
 from support_uploads import write_people
 
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
@@ -39,7 +39,7 @@ def url(sandbox: Sandbox) -> Iterator[str]:
 
 
 def events(home: Path) -> list[str]:
-    trail = run(home, "audit", "--json").stdout
+    trail = run_here(home, "audit", "--json").stdout
     return [json.loads(line)["event"] for line in trail.splitlines()]
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from support import AUDIENCE, TARGET, serving, writes_that_arrived
-from support_cli import PROGRAM, SECONDS, environment, run, run_on_terminal
+from support_cli import PROGRAM, SECONDS, environment, run_here, run_on_terminal
 from support_uploads import batches_of, email, write_people
 
 from cams_mcp.cli import cli
@@ -57,7 +57,7 @@ def gate() -> Iterator[Gate]:
 
 
 def upload(home: Path, gate: Gate, *arguments: str, ids: tuple[str, ...] = IDS) -> subprocess.CompletedProcess[str]:
-    return run(home, "upload", *arguments, *ids, "--endpoint", gate.url, env=KEYS)
+    return run_here(home, "upload", *arguments, *ids, "--endpoint", gate.url, env=KEYS)
 
 
 def facts(text: str) -> dict[str, str]:
@@ -235,11 +235,11 @@ def test_a_stop_tells_what_was_sent_and_going_on_sends_the_rest(tmp_path: Path, 
     file = str(tmp_path / "people.csv")
     gate.refuse_from = 3
     stopped = upload(tmp_path, gate, file, "--yes", "--batch-bytes", "2000")
-    listed = run(tmp_path, "uploads")
-    (known,) = [json.loads(line) for line in run(tmp_path, "uploads", "--json").stdout.splitlines()]
+    listed = run_here(tmp_path, "uploads")
+    (known,) = [json.loads(line) for line in run_here(tmp_path, "uploads", "--json").stdout.splitlines()]
     gate.refuse_from = 0
     done = upload(tmp_path, gate, file, "--yes", "--resume", known["id"])
-    (after,) = [json.loads(line) for line in run(tmp_path, "uploads", "--json").stdout.splitlines()]
+    (after,) = [json.loads(line) for line in run_here(tmp_path, "uploads", "--json").stdout.splitlines()]
 
     assert stopped.returncode == 4
     summary = facts(stopped.stdout)
@@ -310,7 +310,7 @@ def test_ctrl_c_in_mid_upload_stops_and_tells_how_to_go_on(tmp_path: Path) -> No
                 _, errors = process.communicate(timeout=SECONDS)
             finally:
                 process.kill()
-        (job,) = [json.loads(line) for line in run(tmp_path, "uploads", "--json").stdout.splitlines()]
+        (job,) = [json.loads(line) for line in run_here(tmp_path, "uploads", "--json").stdout.splitlines()]
 
     assert process.returncode == 130
     assert "--resume" in errors
@@ -321,10 +321,10 @@ def test_ctrl_c_in_mid_upload_stops_and_tells_how_to_go_on(tmp_path: Path) -> No
 
 
 def test_without_uploads_the_list_is_empty_and_makes_no_file(tmp_path: Path) -> None:
-    result = run(tmp_path, "uploads")
+    result = run_here(tmp_path, "uploads")
     assert (result.returncode, result.stdout) == (0, "")
     assert "No uploads." in result.stderr
-    assert run(tmp_path, "uploads", "--json").stdout == ""
+    assert run_here(tmp_path, "uploads", "--json").stdout == ""
     assert not list(tmp_path.rglob("*.sqlite3"))
 
 
@@ -357,7 +357,7 @@ def test_upload_folders_are_not_for_other_machines(tmp_path: Path) -> None:
     tokens.write_text(f"alice {'a' * 64} cams:read cams:write\n", encoding="utf-8")
     tokens.chmod(0o600)
 
-    done = run(
+    done = run_here(
         tmp_path,
         *("serve", "--sandbox", "--transport", "http", "--host", "0.0.0.0", "--port", "0"),
         *("--auth-token-file", str(tokens), "--upload-dir", str(tmp_path)),
@@ -379,10 +379,10 @@ def test_read_only_beats_yes(
         gate.refuse_from = 2
         upload(tmp_path, gate, str(tmp_path / "people.csv"), "--yes", "--batch-bytes", "1000")
         gate.refuse_from = 0
-        (job,) = run(tmp_path, "uploads", "--json").stdout.splitlines()
+        (job,) = run_here(tmp_path, "uploads", "--json").stdout.splitlines()
         more = ("--resume", json.loads(job)["id"])
     before = batches_of(gate.sandbox)
-    done = run(
+    done = run_here(
         tmp_path,
         *("upload", str(tmp_path / "people.csv"), "--yes", *more, *IDS, "--endpoint", gate.url, *option),
         env=KEYS | variable,

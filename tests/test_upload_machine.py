@@ -20,10 +20,11 @@ from unittest.mock import patch
 
 import anyio
 import httpx
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from support import TARGET, client_of, no_sleep, writes_that_arrived
+from support import TARGET, client_of, examples, no_sleep, writes_that_arrived
 from support_uploads import email
 
 from cams_mcp.confirmation import Caller, ConfirmMode, Preview, Reply
@@ -40,6 +41,8 @@ from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.requests import UploadAudienceFileResponse
 from cams_mcp.upload.runner import Limits
 from cams_mcp.upload.service import UPLOAD_AUDIENCE_FILE, Uploads
+
+pytestmark = pytest.mark.slow
 
 BATCH = 10
 LISTS = {
@@ -399,7 +402,7 @@ class UploadMachine(RuleBasedStateMachine):
 
 TestUploads = UploadMachine.TestCase
 TestUploads.settings = settings(
-    max_examples=80,
+    max_examples=examples(80),
     stateful_step_count=25,
     deadline=None,
     derandomize=True,

@@ -91,6 +91,7 @@ def test_a_digest_leaves_out_who_is_not_sent() -> None:
         assert some.digest == rest.digest
 
 
+@pytest.mark.slow
 def test_more_people_than_stay_in_memory_are_the_same_people(tmp_path: Path) -> None:
     """Past the point where hashes go to disk, with every tenth a repetition from long before."""
     number = 150_000

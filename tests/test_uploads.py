@@ -106,11 +106,10 @@ async def test_a_check_tells_what_the_file_holds_and_sends_nothing(sandbox: Sand
         "suppressed": 1,
         "people": 2,
         "phones_by_country_code": {"+1": 2, "+86": 1},
-        "sample": ["j***@example.com", "+12025****23"] * 2,
+        "sample": ["j***@example.com", "+120****0123"] * 2,
         "calls": 2,
         "under_100": True,
-    } | {"sample": result.structured_content["sample"]}
-    assert all("*" in each and "roe" not in each for each in result.structured_content["sample"])
+    }
     assert not sandbox.calls
 
 

@@ -129,6 +129,7 @@ def document(success: bool | None, code: str | None) -> bytes:
     return json.dumps({name: value for name, value in elements.items() if value is not None}).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statuses", "success"), [row[:2] for row in TABLE], ids=str)
 async def test_only_a_refusal_lets_a_write_be_repeated(statuses: list[int], success: bool | None) -> None:
     for status, said, code, expected in CASES:

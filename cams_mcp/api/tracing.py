@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -16,6 +17,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from cams_mcp import __version__
 from cams_mcp.errors import CamsError, ConfigurationError
+
+FLUSH_SECONDS = 1.5
+"""Less than the 2 s that MCP clients wait for a server on stdio to exit before they kill it."""
 
 _tracer = trace.get_tracer("cams-mcp", __version__)
 
@@ -71,6 +75,21 @@ def start_exporting() -> None:
     # A service name from the environment takes precedence.
     if "OTEL_SERVICE_NAME" not in os.environ and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes["service.name"] = "cams-mcp"
-    provider = TracerProvider(resource=Resource.create(attributes))
+    # At exit the provider would wait for its exporter without a limit of its own; `flush` has one.
+    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporters[exporter]()))
     trace.set_tracer_provider(provider)
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> None:
+    """Export the spans that still wait for their batch, before the process exits.
+
+    Returns after this many seconds even if the collector does not answer. Does nothing if nothing is exported.
+    """
+    export = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if export is None:
+        return
+    # The SDK ignores the timeout of `force_flush` and retries for ten seconds. A daemon thread does not hold the exit.
+    exporting = threading.Thread(target=export, daemon=True)
+    exporting.start()
+    exporting.join(seconds)

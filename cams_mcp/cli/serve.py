@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -39,8 +41,8 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
     gc.freeze()
     gc.enable()
     if transport == "stdio":
-        _start_exporting()
-        anyio.run(_serve_stdio, settings)
+        with _exporting():
+            anyio.run(_serve_stdio, settings)
         return
     from cams_mcp.http import run_http, run_http_workers
 
@@ -51,17 +53,24 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
             hint="Remove --upload-dir, or use --host 127.0.0.1.",
         )
     if of_http.workers > 1:
-        raise SystemExit(run_http_workers(settings, of_http, log_format, prepare=_start_exporting))
-    _start_exporting()
-    anyio.run(run_http, settings, of_http, log_format)
+        raise SystemExit(run_http_workers(settings, of_http, log_format, around=_exporting))
+    with _exporting():
+        anyio.run(run_http, settings, of_http, log_format)
 
 
-def _start_exporting() -> None:
-    """Export traces, if the environment asks for it. This starts threads."""
-    if any(name.startswith("OTEL_") for name in os.environ):
-        from cams_mcp.api.tracing import start_exporting
+@contextmanager
+def _exporting() -> Generator[None]:
+    """Export traces if the environment asks for it, and flush them at the end. This starts threads."""
+    if not any(name.startswith("OTEL_") for name in os.environ):
+        yield
+        return
+    from cams_mcp.api.tracing import flush, start_exporting
 
-        start_exporting()
+    start_exporting()
+    try:
+        yield
+    finally:
+        flush()
 
 
 async def _serve_stdio(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,11 +15,12 @@ from cams_mcp.tools.definitions import load_catalog
 @click.command("tools")
 @with_options(
     "read_only",
+    "upload_dirs",
     click.option("--json", "as_json", is_flag=True, help="Print the definitions as MCP sends them."),
 )
-def command(read_only: bool, as_json: bool) -> None:
+def command(read_only: bool, upload_dirs: tuple[Path, ...], as_json: bool) -> None:
     """List the tools and their arguments."""
-    tools = load_catalog(read_only=read_only)
+    tools = load_catalog(read_only=read_only, uploads=bool(upload_dirs))
     if as_json:
         dumped = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in tools]
         click.echo(json.dumps(dumped, indent=2, ensure_ascii=False))
@@ -32,6 +34,8 @@ def command(read_only: bool, as_json: bool) -> None:
         for name, form, description in rows:
             click.echo(f"    {name:{widths[0]}}  {form:{widths[1]}}  {description}".rstrip())
         click.echo()
+    if more := [name for name in load_catalog(read_only=read_only, uploads=True).names if tools.find(name) is None]:
+        click.echo(f"Add --upload-dir FOLDER for the file tools: {', '.join(more)}.")
 
 
 def _rows(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -77,11 +78,13 @@ async def run_http(
         store.close()
 
 
-def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogFormat, prepare: Callable[[], None]) -> int:
+def run_http_workers(
+    settings: Settings, http: HttpSettings, log_format: LogFormat, around: Callable[[], AbstractContextManager[None]]
+) -> int:
     """Serve with several worker processes until SIGINT or SIGTERM, and return the exit status.
 
     Args:
-        prepare: called first in each worker. It may start threads.
+        around: entered first in each worker, and left last. It may start threads.
 
     Raises:
         ConfigurationError: as for `run_http`, or the workers could not share one store or the request limit.
@@ -108,8 +111,8 @@ def run_http_workers(settings: Settings, http: HttpSettings, log_format: LogForm
     )
 
     def serve() -> None:
-        prepare()
-        anyio.run(run_http, share, http, log_format, listener)
+        with around():
+            anyio.run(run_http, share, http, log_format, listener)
 
     def ready() -> None:
         if is_hidden(http):

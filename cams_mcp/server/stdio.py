@@ -16,6 +16,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 
+from cams_mcp.api.tracing import flush
 from cams_mcp.logs import quiet_sdk
 from cams_mcp.server.messages import Unreadable, read_message
 
@@ -80,4 +81,5 @@ async def _stop_on_signal(serving: anyio.CancelScope) -> None:
             # be cancelled and would keep the process alive until the client sends or closes, so exit without it.
             serving.cancel()
             await anyio.sleep(0.1)
+            flush()
             os._exit(0)

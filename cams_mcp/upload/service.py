@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import anyio
 import anyio.from_thread
@@ -32,7 +32,6 @@ from cams_mcp.upload.requests import (
 )
 from cams_mcp.upload.runner import Limits, UploadRun
 
-T = TypeVar("T")
 OpenFile = Callable[[str], tuple[Path, BinaryIO]]
 
 
