@@ -1056,9 +1056,9 @@ def not_serving(monkeypatch: pytest.MonkeyPatch) -> None:
         listener.close()
 
     from cams_mcp.cli import options, serve  # noqa: F401 - imported first, as the program does
-    from cams_mcp.http import serve as running
+    from cams_mcp.http import serve as http_serve
 
-    monkeypatch.setattr(running, "serve_http", ready)
+    monkeypatch.setattr(http_serve, "serve_http", ready)
 
 
 @pytest.mark.usefixtures("not_serving")

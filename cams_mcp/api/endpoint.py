@@ -59,7 +59,7 @@ class Endpoint:
             raise invalid
         if parts.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
-                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http for another machine.",
+                "--endpoint (CAMS_MCP_ENDPOINT) uses plain http to another machine.",
                 hint="Requests contain personal data. Use https; http is allowed for 127.0.0.1 and localhost only.",
             )
         return cls(parts.scheme, parts.netloc)

@@ -60,7 +60,7 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
 
 @contextmanager
 def _exporting() -> Generator[None]:
-    """Export traces if the environment asks for it, the last ones before returning. This starts threads."""
+    """Export traces if the environment asks for it, and flush them at the end. This starts threads."""
     if not any(name.startswith("OTEL_") for name in os.environ):
         yield
         return

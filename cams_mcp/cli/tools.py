@@ -34,7 +34,7 @@ def command(read_only: bool, upload_dirs: tuple[Path, ...], as_json: bool) -> No
         for name, form, description in rows:
             click.echo(f"    {name:{widths[0]}}  {form:{widths[1]}}  {description}".rstrip())
         click.echo()
-    if more := [tool.name for tool in load_catalog(read_only=read_only, uploads=True) if tools.find(tool.name) is None]:
+    if more := [name for name in load_catalog(read_only=read_only, uploads=True).names if tools.find(name) is None]:
         click.echo(f"Add --upload-dir FOLDER for the file tools: {', '.join(more)}.")
 
 

@@ -84,7 +84,7 @@ def run_http_workers(
     """Serve with several worker processes until SIGINT or SIGTERM, and return the exit status.
 
     Args:
-        around: entered first in each worker and left last. It may start threads.
+        around: entered first in each worker, and left last. It may start threads.
 
     Raises:
         ConfigurationError: as for `run_http`, or the workers could not share one store or the request limit.
