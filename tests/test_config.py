@@ -166,7 +166,7 @@ def test_a_client_that_cannot_refer_to_a_key_is_given_no_key(client: str) -> Non
         (("--uvx",), "--command and --uvx"),
         (("--name", "a b"), "--name"),
         (("--name", ""), "--name"),
-        (("--region", "Singapore"), "is not a region ID"),
+        (("--region", "Singapore"), "is not a valid region id"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments: tuple[str, ...], says: str) -> None:

@@ -22,7 +22,7 @@ from cams_mcp.settings import Settings
     ],
 )
 def test_plain_http_to_another_machine_is_refused_with_the_reason(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="plain http for another machine") as caught:
+    with pytest.raises(ConfigurationError, match="plain http to another machine") as caught:
         Endpoint.parse(text)
 
     assert "personal data" in str(caught.value)
