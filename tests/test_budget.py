@@ -10,13 +10,13 @@ from support import ERAS, PAGE, VALID_ARGUMENTS, client_over, text_of
 from support_cli import run_here
 
 from cams_mcp.models import Request
-from cams_mcp.operation import PAGE_ARGUMENTS, PAGE_OBJECT, Pages
+from cams_mcp.operation import PAGE_ARGUMENTS, PAGE_OBJECT, AnyOperation, Pages
 from cams_mcp.operations import LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.tools.result import as_text
 from cams_mcp.tools.truncation import fit, tokens
 
-LISTS = [operation.name for operation in OPERATIONS if not operation.writes]
+LISTS = [operation for operation in OPERATIONS if operation.pages]
 Content = dict[str, Any]
 
 
@@ -188,19 +188,18 @@ def test_chinese_counts_more_than_latin() -> None:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("tool", LISTS)
+@pytest.mark.parametrize("operation", LISTS, ids=lambda operation: operation.name)
 async def test_a_client_that_goes_on_as_told_sees_every_row_of_a_list_once(
-    sandbox: Sandbox, tool: str, mode: str
+    sandbox: Sandbox, operation: AnyOperation, mode: str
 ) -> None:
     seen: list[str] = []
     notes = 0
     size, index = 100, 1
     async with client_over(sandbox, mode=mode, result_tokens=3000) as client:
         while index:
-            page = {"page_size": size, "page_index": index}
-            if tool != "list_instance":
-                page = {"page": {"size": size, "index": index}}
-            result = await client.call_tool(tool, VALID_ARGUMENTS[tool] | page)
+            assert operation.pages is not None
+            page = operation.pages.arguments(size, index)
+            result = await client.call_tool(operation.name, VALID_ARGUMENTS[operation.name] | page)
             content = result.structured_content
             assert json.loads(text_of(result)) == content
             assert tokens(text_of(result)) <= 3000

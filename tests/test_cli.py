@@ -304,18 +304,20 @@ def test_tools_tells_how_to_get_the_file_tools(invoke: Invoke) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "flags", "number"),
+    ("env", "flags", "read_only"),
     [
-        ({}, [], 5),
-        ({"CAMS_MCP_READ_ONLY": "1"}, [], 4),
-        ({"CAMS_MCP_READ_ONLY": "true"}, ["--no-read-only"], 5),
-        ({"CAMS_MCP_READ_ONLY": "0"}, ["--read-only"], 4),
+        ({}, [], False),
+        ({"CAMS_MCP_READ_ONLY": "1"}, [], True),
+        ({"CAMS_MCP_READ_ONLY": "true"}, ["--no-read-only"], False),
+        ({"CAMS_MCP_READ_ONLY": "0"}, ["--read-only"], True),
     ],
 )
 def test_the_flag_read_only_goes_before_its_variable(
-    invoke: Invoke, env: dict[str, str], flags: list[str], number: int
+    invoke: Invoke, env: dict[str, str], flags: list[str], read_only: bool
 ) -> None:
-    assert len(json.loads(invoke("tools", "--json", *flags, env=env).stdout)) == number
+    listed = [tool["name"] for tool in json.loads(invoke("tools", "--json", *flags, env=env).stdout)]
+
+    assert listed == load_catalog(read_only=read_only).names
 
 
 def test_the_flag_endpoint_goes_before_its_variable(invoke: Invoke, sandbox: Sandbox, url: str) -> None:

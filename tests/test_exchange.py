@@ -85,7 +85,7 @@ async def read_request(stream: Stream) -> bytes:
 
 
 def request_of(operation: AnyOperation, users: int = 1) -> Any:
-    more = {"users": people(users)} if operation.writes else {}
+    more = {"users": people(users)} if "users" in operation.request.model_fields else {}
     return operation.request.model_validate(VALID_ARGUMENTS[operation.name] | more)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support import ERAS, TARGET, VALID_ARGUMENTS, mcp_client, people, yes
+from support import ERAS, VALID_ARGUMENTS, mcp_client, yes
 
 from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
@@ -13,7 +13,12 @@ from cams_mcp.sandbox import Sandbox
 from cams_mcp.tools.schemas import make_tool
 
 EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-READS = [operation.name for operation in OPERATIONS if not operation.writes]
+EACH_READ = pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if not each.writes], ids=lambda operation: operation.name
+)
+EACH_WRITE = pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.writes], ids=lambda operation: operation.name
+)
 NOT_FLAT = {"$ref", "$defs", "definitions", "anyOf", "oneOf", "allOf", "not", "if"}
 
 
@@ -97,12 +102,11 @@ def fits(content: Any, operation: AnyOperation) -> None:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("tool", READS)
-async def test_a_list_fits_its_output_schema(sandbox: Sandbox, tool: str, mode: str) -> None:
-    (operation,) = [operation for operation in OPERATIONS if operation.name == tool]
-    size: dict[str, Any] = {"page_size": 100} if tool == "list_instance" else {"page": {"size": 100}}
+@EACH_READ
+async def test_what_a_read_returns_fits_its_output_schema(sandbox: Sandbox, operation: AnyOperation, mode: str) -> None:
+    size = operation.pages.arguments(100, 1) if operation.pages else {}
     async with mcp_client(sandbox, mode=mode) as client:
-        result = await client.call_tool(tool, VALID_ARGUMENTS[tool] | size)
+        result = await client.call_tool(operation.name, {**operation.example, **size})
 
     assert result.structured_content["data"]
     fits(result.structured_content, operation)
@@ -119,9 +123,11 @@ async def test_an_empty_list_fits_its_output_schema(sandbox: Sandbox, mode: str)
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_preview_and_what_was_sent_after_it_fit_the_output_schema(sandbox: Sandbox, mode: str) -> None:
-    (operation,) = [operation for operation in OPERATIONS if operation.writes]
-    arguments = TARGET | {"users": people(120)}
+@EACH_WRITE
+async def test_a_preview_and_what_was_sent_after_it_fit_the_output_schema(
+    sandbox: Sandbox, operation: AnyOperation, mode: str
+) -> None:
+    arguments = dict(operation.example)
     async with mcp_client(sandbox, mode=mode, confirm="token") as client:
         preview = await client.call_tool(operation.name, arguments)
         token = {"confirmation_token": preview.structured_content["confirmation_token"]}
@@ -135,10 +141,12 @@ async def test_a_preview_and_what_was_sent_after_it_fit_the_output_schema(sandbo
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_write_that_a_person_confirmed_fits_the_output_schema(sandbox: Sandbox, mode: str) -> None:
-    (operation,) = [operation for operation in OPERATIONS if operation.writes]
+@EACH_WRITE
+async def test_a_write_that_a_person_confirmed_fits_the_output_schema(
+    sandbox: Sandbox, operation: AnyOperation, mode: str
+) -> None:
     async with mcp_client(sandbox, mode=mode, elicitation_callback=yes()) as client:
-        result = await client.call_tool(operation.name, TARGET | {"users": people(120)})
+        result = await client.call_tool(operation.name, dict(operation.example))
 
     assert result.structured_content["status"] == "sent"
     fits(result.structured_content, operation)

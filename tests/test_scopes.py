@@ -28,13 +28,14 @@ from support_http import (
 
 from cams_mcp.access import NOBODY, Access
 from cams_mcp.http.auth import TokenFile, current_access
+from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.server.server import create_server
 from cams_mcp.store import Store
 from cams_mcp.tools.definitions import Catalog, load_catalog
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
-READS = [name for name in VALID_ARGUMENTS if name.startswith("list_")]
+READS = [operation.name for operation in OPERATIONS if not operation.writes]
 ADD = "add_custom_audience_user"
 WRITE_ARGUMENTS = TARGET | {"users": people(120)}
 
