@@ -27,10 +27,10 @@ from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, ExecutedCall, Sandbox, SandboxTransport
 from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE
 from cams_mcp.server.server import create_server
+from cams_mcp.settings import Settings
 from cams_mcp.store import Store
 from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.toolbox import Toolbox
-from cams_mcp.tools.truncation import RESULT_TOKENS
 from cams_mcp.upload.folders import Folders
 from cams_mcp.upload.runner import Limits
 from cams_mcp.upload.service import Uploads
@@ -97,7 +97,7 @@ async def toolbox_over(
     folder: Path | None = None,
     limits: Limits | None = None,
     pause: Callable[[float], Awaitable[None]] = no_sleep,
-    result_tokens: int = RESULT_TOKENS,
+    result_tokens: int = Settings.result_tokens,
     **collaborators: Any,
 ) -> AsyncGenerator[Toolbox]:
     """All tools over `sandbox`.

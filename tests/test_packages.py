@@ -149,7 +149,7 @@ def test_the_manifest_names_every_tool() -> None:
     stored = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
     named = [tool["name"] for tool in build_mcpb.manifest()["tools"]]
-    assert named == [tool["name"] for kind in stored.values() for tool in kind]
+    assert named == [tool["name"] for kind in ("operations", "files") for tool in stored[kind]]
 
 
 @pytest.mark.parametrize("read_only", [True, False])
