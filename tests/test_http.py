@@ -14,6 +14,7 @@ from support_process import ENVELOPE, HANDSHAKE, SHARED_PATIENCE_SECONDS, Progra
 
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http import bind, http_app
+from cams_mcp.http.addresses import url_on
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import HttpSettings
 from cams_mcp.tools.definitions import load_catalog
@@ -165,7 +166,7 @@ def test_another_host_than_loopback_is_refused_with_the_way_out(host: str) -> No
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LocalHost", "::1", "[::1]"])
 def test_every_loopback_address_is_allowed(host: str) -> None:
-    assert HttpSettings(host=host).url(8000) == f"http://{host if host != '::1' else '[::1]'}:8000/mcp"
+    assert url_on(HttpSettings(host=host), 8000) == f"http://{host if host != '::1' else '[::1]'}:8000/mcp"
 
 
 def test_a_port_in_use_is_named_with_the_way_out() -> None:
