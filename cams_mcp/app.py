@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cams_mcp.upload.service import OpenFile, Uploads
 
 LONGEST_QUERY_BATCH = 6_000
-"""Bytes of people in a request's address: what a proxy with default limits (8 KiB) lets pass."""
+"""Bytes of an encoded batch in a URL. A proxy with default limits (8 KiB) accepts it."""
 
 
 def check(settings: Settings) -> None:

@@ -120,7 +120,7 @@ def one_of(*values: str) -> BeforeValidator:
 
 
 Id = Annotated[str, AfterValidator(_check_id)]
-"""An id or number assigned by CAMS or Meta. It has one spelling in digests, limits, ledger and audit trail."""
+"""An id or number assigned by CAMS. It has one spelling in digests, limits, ledger and audit trail."""
 
 Text = Annotated[str, AfterValidator(_check_text)]
 """Free text to filter by."""

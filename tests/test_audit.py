@@ -164,6 +164,13 @@ async def test_each_event_is_one_line_that_says_the_same(tmp_path: Path, mode: s
         assert line.endswith(entry.get("reason", ""))
 
 
+def test_a_write_that_this_version_does_not_know_is_shown_by_its_target(tmp_path: Path) -> None:
+    put(tmp_path, 1_800_000_000.0, operation="RetiredWrite")
+
+    (line,) = lines("--state-dir", tmp_path)
+    assert f"RetiredWrite  custom_audience_id {AUDIENCE}" in line
+
+
 async def test_events_of_one_write_have_one_digest_and_other_writes_others(tmp_path: Path) -> None:
     await make_history(tmp_path)
 

@@ -228,7 +228,7 @@ class CamsClient:
         raw_path = f"/?{encode_form(query)}".encode("ascii")
         if len(raw_path) > LONGEST_URL:
             raise InvalidArguments(
-                action, ["users: too many to fit in the URL; send fewer users per call, or use --users-in body"]
+                action, ["the arguments do not fit in a URL; send less per call, or use --users-in body"]
             )
         url = httpx.URL(self._endpoint.url).copy_with(raw_path=raw_path)
         headers = {"x-acs-action": action, "x-acs-version": API_VERSION}

@@ -88,10 +88,10 @@ def _unrecognised(operation: AnyOperation, answer: Answer) -> ProxyAnswer | Malf
     action, request_id = operation.action, answer.request_id
     if not like_json and status == 413:
         message = "a proxy in front of CAMS rejected the request as too large (413)."
-        hint = "Send fewer users per call, or raise the proxy's body limit (nginx: client_max_body_size)."
+        hint = "Send less per call, or raise the proxy's body limit (nginx: client_max_body_size)."
     elif not like_json and status == 414:
         message = "a proxy in front of CAMS rejected the request because its URL is too long (414)."
-        hint = "Use --users-in body (the default), or send fewer users per call."
+        hint = "Use --users-in body (the default), or send less per call."
     elif html or 300 <= status < 400:
         what = "a redirect" if status < 400 and not html else "an HTML page"
         message = f"a proxy or gateway in front of CAMS returned {what} instead of CAMS's JSON."

@@ -13,6 +13,7 @@ import click
 
 from cams_mcp.app import store_of
 from cams_mcp.cli.options import errors_shown, with_options
+from cams_mcp.operations import OPERATIONS
 from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
 
@@ -68,12 +69,20 @@ def _with_iso_time(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"time": _iso(entry["time"])}
 
 
+def _what(entry: dict[str, Any]) -> list[str]:
+    """What was to be written, and how much of it, in the operation's words."""
+    effects = {operation.action: operation.effect for operation in OPERATIONS}
+    effect = effects.get(entry["operation"])
+    if effect is None:  # written by another version
+        return [f"{name} {value}" for name, value in entry["target"].items()]
+    target_id = entry["target"].get(effect.target_argument, "?")
+    return [f"{effect.target} {target_id}", f"{entry['counts'].get(effect.units, 0):,} {effect.units}"]
+
+
 def _line(entry: dict[str, Any]) -> str:
-    target = entry["target"]
     parts = [
         entry["operation"],
-        f"audience {target.get('custom_audience_id', '?')}",
-        f"{entry['counts']['users']:,} users",
+        *_what(entry),
         f"by {entry['principal']} ({entry['client'] or 'unknown client'}, {entry['channel']})",
         f"digest {entry['digest'][:12]}",
     ]

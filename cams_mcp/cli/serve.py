@@ -28,8 +28,8 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
     """Serve MCP over stdio, or over Streamable HTTP at /mcp. Logs go to standard error."""
     if settings.confirm == "off" and not settings.read_only:
         warning = (
-            "WARNING: With --confirm off, people's addresses go to Meta without anyone's approval. This cannot be "
-            "undone. Use it in unattended pipelines only."
+            "WARNING: With --confirm off, the server sends writes without anyone's approval. They cannot be undone. "
+            "Use it in unattended pipelines only."
         )
         if log_format == "text":
             click.secho(warning, err=True, fg="red", bold=True)
