@@ -52,7 +52,11 @@ TESTS = str(Path(__file__).parent)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests as slow that try many examples, or start a process or a server, themselves or by a fixture."""
+    """Mark the tests as slow that try many examples, or start a process or a server, themselves or by a fixture.
+
+    The longest test comes first: started last, it would run on while the other processes wait.
+    """
+    items.sort(key=lambda item: item.path.name != "test_contributing.py")
     known: dict[FunctionType, bool] = {}
     for item in items:
         if isinstance(item, pytest.Function):

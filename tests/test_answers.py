@@ -22,7 +22,9 @@ from cams_mcp.errors import (
 )
 from cams_mcp.models import Response
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import LIST_CHAT_GROUP, LIST_INSTANCE, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.list_chat_group import LIST_CHAT_GROUP
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.redaction import LONGEST_QUOTE
 from cams_mcp.sandbox import Sandbox
 

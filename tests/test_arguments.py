@@ -11,14 +11,12 @@ from support import PAGE, TARGET, VALID_ARGUMENTS, examples, people
 
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import (
-    ADD_CUSTOM_AUDIENCE_USER,
-    LIST_CHAT_GROUP,
-    LIST_CUSTOM_AUDIENCE,
-    LIST_INSTANCE,
-    LIST_MESSAGE_CAMPAIGN,
-    OPERATIONS,
-)
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_chat_group import LIST_CHAT_GROUP
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
+from cams_mcp.operations.list_instance import LIST_INSTANCE
+from cams_mcp.operations.list_message_campaign import LIST_MESSAGE_CAMPAIGN
 from cams_mcp.tools.arguments import parse_arguments
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

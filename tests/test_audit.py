@@ -20,7 +20,7 @@ from cams_mcp.app import open_toolbox
 from cams_mcp.cli import cli
 from cams_mcp.guard.policy import Policy
 from cams_mcp.http import http_app
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.sandbox.faults import Fault, Faults
 from cams_mcp.server.server import create_server

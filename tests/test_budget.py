@@ -11,7 +11,9 @@ from support_cli import run_here
 
 from cams_mcp.models import Request
 from cams_mcp.operation import PAGE_ARGUMENTS, PAGE_OBJECT, AnyOperation, Pages
-from cams_mcp.operations import LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.tools.result import as_text
 from cams_mcp.tools.truncation import fit, tokens

@@ -38,8 +38,9 @@ from cams_mcp.errors import (
 )
 from cams_mcp.models import Response
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
-from cams_mcp.operations.list_instance import ListInstanceRequest
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_instance import LIST_INSTANCE, ListInstanceRequest
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
 
 READS = [operation for operation in OPERATIONS if not operation.writes]

@@ -10,9 +10,9 @@ import pytest
 from support_cli import run
 
 from cams_mcp.cli import demo
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER as WRITE
-from cams_mcp.operations import LIST_CUSTOM_AUDIENCE as LIST
 from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER as WRITE
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE as LIST
 
 pytestmark = pytest.mark.slow
 

@@ -38,7 +38,9 @@ from cams_mcp.errors import (
     Throttled,
 )
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)

@@ -18,8 +18,7 @@ from cams_mcp.confirmation import Caller
 from cams_mcp.errors import NotNow
 from cams_mcp.http.auth import TokenFile
 from cams_mcp.http.limits import MOST_CALLERS, LimitedTools
-from cams_mcp.operations import LIST_INSTANCE
-from cams_mcp.operations.list_instance import ListInstanceRequest
+from cams_mcp.operations.list_instance import LIST_INSTANCE, ListInstanceRequest
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.sandbox.faults import Fault, Faults
 

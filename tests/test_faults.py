@@ -30,7 +30,8 @@ from cams_mcp.errors import (
 )
 from cams_mcp.models import Request
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import FAULTS, SANDBOX_KEY, Fault, Faults, Sandbox, sandbox_app
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
@@ -38,7 +39,7 @@ READS = [operation for operation in OPERATIONS if not operation.writes]
 WRITE = ADD_CUSTOM_AUDIENCE_USER
 Connect = Callable[..., AbstractAsyncContextManager[CamsClient]]
 
-DO_NOT_REPEAT = "Do not retry it yourself. Tell the user, and compare the audience's token_total"
+DO_NOT_REPEAT = "Do not retry it yourself. Tell the user, and compare "
 MAY_HAVE = "the request was sent, but its outcome is unknown: {} It may have been applied."
 
 
@@ -190,7 +191,7 @@ BUSY = 'CAMS returned Throttling.User ("Request was denied due to user flow cont
 DOWN = 'CAMS returned ServiceUnavailable ("The request has failed due to a temporary failure.").'
 GARBLED = "the response is not the JSON with a Code that CAMS documents."
 TOO_LARGE = "a proxy in front of CAMS rejected the request as too large (413)."
-FEWER = "Send fewer users per call, or raise the proxy's body limit (nginx: client_max_body_size)."
+FEWER = "Send less per call, or raise the proxy's body limit (nginx: client_max_body_size)."
 
 CASES = [
     Case(

@@ -24,8 +24,7 @@ from cams_mcp.confirmation import Answered, Caller, Preview, Question, Reply
 from cams_mcp.errors import CamsMcpError
 from cams_mcp.guard.guard import APPROVAL_SECONDS, Guard
 from cams_mcp.models import Response
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
-from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER, AddCustomAudienceUserRequest
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
 from cams_mcp.store import BaseStore, Store
 

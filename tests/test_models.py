@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from support import VALID_ARGUMENTS
 
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import LIST_CHAT_GROUP, LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, LIST_MESSAGE_CAMPAIGN
+from cams_mcp.operations.list_chat_group import LIST_CHAT_GROUP
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
+from cams_mcp.operations.list_instance import LIST_INSTANCE
+from cams_mcp.operations.list_message_campaign import LIST_MESSAGE_CAMPAIGN
 from cams_mcp.tools.arguments import parse_arguments
 
 # operation: the element of a row that holds its number.

@@ -18,7 +18,8 @@ from cams_mcp.api.endpoint import Endpoint
 from cams_mcp.errors import CamsError, CamsMcpError, ProxyAnswer
 from cams_mcp.models import Request
 from cams_mcp.operation import AnyOperation
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, sandbox_app
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
@@ -87,7 +88,7 @@ async def test_a_body_that_nginx_finds_too_large_is_named_and_does_not_arrive(
 
     text = str(caught.value)
     assert "a proxy in front of CAMS rejected the request as too large (413)." in text
-    assert "Send fewer users per call, or raise the proxy's body limit (nginx: client_max_body_size)." in text
+    assert "Send less per call, or raise the proxy's body limit (nginx: client_max_body_size)." in text
     assert caught.value.http_status == 413
     assert caught.value.attempts == 1
     assert not sandbox.calls

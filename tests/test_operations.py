@@ -18,14 +18,12 @@ from support import TARGET, VALID_ARGUMENTS, client_of, people
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.models import Request, Response
 from cams_mcp.operation import AnyOperation, Operation
-from cams_mcp.operations import (
-    ADD_CUSTOM_AUDIENCE_USER,
-    LIST_CHAT_GROUP,
-    LIST_CUSTOM_AUDIENCE,
-    LIST_INSTANCE,
-    LIST_MESSAGE_CAMPAIGN,
-    OPERATIONS,
-)
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_chat_group import LIST_CHAT_GROUP
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
+from cams_mcp.operations.list_instance import LIST_INSTANCE
+from cams_mcp.operations.list_message_campaign import LIST_MESSAGE_CAMPAIGN
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.tools.arguments import parse_arguments
 from cams_mcp.tools.schemas import input_schema, output_schema

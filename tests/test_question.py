@@ -15,7 +15,7 @@ from support import AUDIENCE, TARGET
 from cams_mcp.errors import InvalidArguments, MalformedAnswer, PermissionDenied
 from cams_mcp.fields import MOST
 from cams_mcp.operation import LookUp, render
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.redaction import mask_email, printable, quoted
 from cams_mcp.store import Job
 from cams_mcp.store.journal import Batch

@@ -12,7 +12,8 @@ from support_process import Program
 
 from cams_mcp.access import NOBODY, READ_SCOPE, Access
 from cams_mcp.errors import HINTS
-from cams_mcp.operations import LIST_INSTANCE, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.sandbox import Fault, Faults, Sandbox
 from cams_mcp.server.resources import ACCOUNTS, REFERENCE, read_resource, reference
 from cams_mcp.tools.schemas import input_schema

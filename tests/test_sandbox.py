@@ -21,7 +21,9 @@ from cams_mcp.api.client import FORM
 from cams_mcp.api.credentials import AccessKey
 from cams_mcp.api.signing import DATE_FORMAT, authorization, encode_form
 from cams_mcp.errors import ServiceError
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_CUSTOM_AUDIENCE, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, WireRequest, sandbox_app
 from cams_mcp.sandbox.account import MESSENGER_SPACE, WHATSAPP_SPACE
 

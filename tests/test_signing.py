@@ -31,9 +31,8 @@ from cams_mcp.api.signing import (
     string_to_sign,
 )
 from cams_mcp.errors import ServiceError
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
-from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.list_instance import ListInstanceRequest
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER, AddCustomAudienceUserRequest
+from cams_mcp.operations.list_instance import LIST_INSTANCE, ListInstanceRequest
 from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport, WireRequest
 
 ANY_TEXT = st.one_of(st.text(), st.text(alphabet="*~+%/ &=?#'\"!()[]{}:;@,<>\\|^`$\x00\ta\u00e9\u4e0a\U0001f600"))

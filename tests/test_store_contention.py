@@ -278,7 +278,7 @@ def test_all_threads_of_a_locked_store_give_up_by_the_same_deadline(tmp_path: Pa
         begun = time.monotonic()
         for attempt in [pool.submit(store.record, "blocked", a_write(), "token") for _ in range(WAITING)]:
             with pytest.raises(StoreError, match="is busy"):
-                attempt.to_content()
+                attempt.result()
         assert is_soon(begun)
 
 

@@ -26,7 +26,8 @@ from support_http import LISTENING, frame, post
 from support_process import Program
 
 from cams_mcp.errors import AmbiguousWrite, ServiceError
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.sandbox import Fault, Faults, Sandbox
 
 ADDRESS = "customer000000"

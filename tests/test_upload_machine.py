@@ -31,7 +31,7 @@ from cams_mcp.confirmation import Caller, ConfirmMode, Preview, Reply
 from cams_mcp.errors import CamsMcpError, NotConfirmed, StoreError
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.store.records import RESUME_SECONDS
@@ -243,7 +243,9 @@ class UploadMachine(RuleBasedStateMachine):
         if approved:
             self.allowed.update(people)
         doubt = run.died or "may have been applied" in str(run.outcome)
-        doubt = doubt or (isinstance(run.outcome, UploadAudienceFileResponse) and run.outcome.outcome == "unknown")
+        doubt = doubt or (
+            isinstance(run.outcome, UploadAudienceFileResponse) and run.outcome.ledger_outcome == "unknown"
+        )
         if run.arrived or doubt:
             self.writes.append((people, whole))
 

@@ -13,7 +13,8 @@ from support import TARGET, client_of, people
 from cams_mcp.api.client import ClientOptions
 from cams_mcp.api.outcome import REFUSAL_STATUSES, SUCCESS_STATUSES, Verdict, verdict
 from cams_mcp.errors import AmbiguousWrite, CamsError, ProxyAnswer, ServiceError, Throttled
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER, LIST_INSTANCE
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.sandbox import Sandbox
 
 WRITE = ADD_CUSTOM_AUDIENCE_USER

@@ -18,7 +18,7 @@ from cams_mcp.app import endpoint_of, open_toolbox
 from cams_mcp.cli.checks import Check
 from cams_mcp.confirmation import Caller, Question
 from cams_mcp.errors import CamsMcpError, PermissionDenied, ServiceError, clock_hint
-from cams_mcp.operations import LIST_INSTANCE
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.redaction import scrub
 from cams_mcp.settings import OPTIONS, Settings
 

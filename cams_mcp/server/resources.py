@@ -11,7 +11,8 @@ import mcp_types as types
 
 from cams_mcp import errors
 from cams_mcp.operation import AnyTool
-from cams_mcp.operations import LIST_INSTANCE, OPERATIONS
+from cams_mcp.operations import OPERATIONS
+from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.redaction import printable
 from cams_mcp.server.listings import CallTool, read_rows
 from cams_mcp.tools.schemas import WRITE_INPUT, WRITE_OUTPUT, described_input, described_output

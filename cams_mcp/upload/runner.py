@@ -13,8 +13,7 @@ from cams_mcp.confirmation import Caller
 from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, ProxyAnswer, StoreError, Throttled
 from cams_mcp.guard.policy import Service
 from cams_mcp.models import Response
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
-from cams_mcp.operations.add_custom_audience_user import MAX_USERS
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER, MAX_USERS
 from cams_mcp.settings import Settings
 from cams_mcp.store import Journal
 from cams_mcp.store.journal import BatchState, JobState

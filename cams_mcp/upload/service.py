@@ -17,7 +17,7 @@ from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Service
 from cams_mcp.models import Result
 from cams_mcp.operation import AnyTool, Tool
-from cams_mcp.operations import ADD_CUSTOM_AUDIENCE_USER
+from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.operations.audience.question import MIN_MATCHED
 from cams_mcp.store import Job, Journal, Standing
 from cams_mcp.threads import in_thread
