@@ -21,7 +21,7 @@ _BLOCK = re.compile(
 
 
 def copy_with_examples(copy: Path) -> None:
-    """Copy the project to `copy`, add the modules and registry lines of the examples, and write the generated parts."""
+    """Copy the project to `copy`, add the modules and lines of the examples, and write the generated parts."""
     shutil.copytree(ROOT, copy, ignore=LEFT_BEHIND)
     text = (copy / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for block in _BLOCK.finditer(text):
@@ -50,8 +50,6 @@ def run_in(copy: Path, *arguments: str) -> str:
 
 
 def _registered(registry: Path, line: str) -> str:
-    """The registry with an import, and its name at the end of OPERATIONS."""
-    name = line.rsplit(maxsplit=1)[-1]
-    text = registry.read_text(encoding="utf-8")
-    text = text.replace("\n\nOPERATIONS", f"\n{line}\nOPERATIONS", 1)
-    return re.sub(r"(OPERATIONS: tuple.*?)\n\)", rf"\1\n    {name},\n)", text, count=1, flags=re.DOTALL)
+    """The registry with one more line at the end of NAMES."""
+    before, end, after = registry.read_text(encoding="utf-8").partition("\n)\n")
+    return f"{before}\n    {line.strip()}{end}{after}"
