@@ -1,4 +1,4 @@
-"""What the sandbox remembers: the made-up account, and what was written to it."""
+"""The sandbox's state: the made-up account, and everything written to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PERSON = tuple[str | None, str | None]
 
 @dataclass(slots=True)
 class Upload:
-    """The batches so far of an unfinished upload. People wait until there are enough of them to count."""
+    """The batches of an unfinished upload so far. People wait until there are enough of them to count."""
 
     waiting: set[PERSON] = field(default_factory=set[PERSON])
     counts: bool = False
@@ -20,10 +20,12 @@ class Upload:
 
 @dataclass(slots=True)
 class State:
-    """Attributes:
-    account: the rows of every list.
-    people: added to an audience, by its id.
-    uploads: that are unfinished, by audience id.
+    """The account, and what was added to it.
+
+    Attributes:
+        account: the rows of every list.
+        people: the people added to each audience, by audience id.
+        uploads: unfinished uploads, by audience id.
     """
 
     account: Account = field(default_factory=make_account)

@@ -23,7 +23,7 @@ def answer(state: State, given: dict[str, str]) -> dict[str, Any]:
     users = json_of(given.get("Users", "[]"), "Users", list)
     last = given.get("BatchLastFlag", "").lower()
     if len(users) > MAX_USERS or not all(map(is_user, users)):
-        raise Refused(200, "InvalidParameter.Users", f"Users takes up to {MAX_USERS} objects of texts.")
+        raise Refused(200, "InvalidParameter.Users", f"Users accepts up to {MAX_USERS} objects with string values.")
     if not users and last != "true":
         raise Refused(400, "MissingUsers", "Users is mandatory for this action.")
     _add(state, {(user.get("Email"), user.get("Phone")) for user in users}, audience, goes_on=last == "false")
@@ -31,7 +31,7 @@ def answer(state: State, given: dict[str, str]) -> dict[str, Any]:
 
 
 def _add(state: State, people: set[PERSON], audience: str, *, goes_on: bool) -> None:
-    """Count people, as Meta does: an upload of fewer than 100, over all its batches, is discarded."""
+    """Count people as Meta does: discard an upload that has fewer than 100 in all its batches."""
     upload = state.uploads.setdefault(audience, Upload())
     upload.waiting |= people
     upload.counts = upload.counts or len(upload.waiting) >= MIN_MATCHED
