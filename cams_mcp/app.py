@@ -1,7 +1,7 @@
-"""The wiring: from settings to credentials, client, store, guard, uploads and tools.
+"""Builds the credentials, client, store, guard, uploads and tools from the settings.
 
-Nothing here is expensive to import. Each function imports what it wires, so that a server starts and lists its tools
-without the client, the store or the guard.
+This module is cheap to import. Each function imports what it builds, so that a server starts and lists its tools
+without loading the client, the store or the guard.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LONGEST_QUERY_BATCH = 6_000
 
 
 def check(settings: Settings) -> None:
-    """Check the form of every value at the start; otherwise the first call that needs the value would fail.
+    """Check the form of every value at startup. Otherwise, the first call that needs the value would fail.
 
     Raises:
         ConfigurationError: a value has the wrong form.
@@ -50,14 +50,14 @@ def check(settings: Settings) -> None:
 
 
 def endpoint_of(settings: Settings) -> Endpoint:
-    """The endpoint of CAMS."""
+    """The CAMS endpoint."""
     from cams_mcp.api.endpoint import Endpoint
 
     return Endpoint.parse(settings.endpoint) if settings.endpoint else Endpoint.of_region(settings.region)
 
 
 def faults_of(settings: Settings) -> Faults | None:
-    """The faults of the embedded sandbox, if there are any."""
+    """The faults of the embedded sandbox; None if there are none."""
     if not settings.faults:
         return None
     from cams_mcp.sandbox.faults import Fault, Faults
@@ -66,7 +66,7 @@ def faults_of(settings: Settings) -> Faults | None:
 
 
 def audiences_of(settings: Settings) -> frozenset[str]:
-    """The audiences that may be written to, spelled like those of a call. Empty means all."""
+    """The audiences that may be written to, spelled as in a call. Empty means all."""
     if not settings.allow_audience:
         return frozenset()
     from cams_mcp.fields import is_id, trim_id
@@ -82,7 +82,7 @@ def audiences_of(settings: Settings) -> frozenset[str]:
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The rules of the guard."""
+    """The guard's rules."""
     from cams_mcp.guard.policy import Policy
 
     return Policy(
@@ -97,7 +97,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def in_memory(settings: Settings) -> bool:
-    """Whether the store dies with the process: the embedded sandbox forgets its writes, and so does its store."""
+    """Whether the store ends with the process. The embedded sandbox forgets its writes, so its store does too."""
     return settings.sandbox and settings.state_dir is None and settings.store == Settings.store
 
 
@@ -111,10 +111,10 @@ def state_dir_of(settings: Settings) -> Path:
 
 
 def store_of(settings: Settings) -> BaseStore:
-    """The store of approvals, ledger, audit trail and uploads. It opens at its first use.
+    """The store of approvals, ledger, audit trail and uploads. It opens on first use.
 
     Raises:
-        ConfigurationError: its library is not installed.
+        ConfigurationError: the store's library is not installed.
     """
     from cams_mcp.store import open_store
 
@@ -136,7 +136,7 @@ def credentials_of(settings: Settings) -> CredentialSource:
 
 
 def client_of(settings: Settings) -> CamsClient:
-    """A client for CAMS or for the embedded sandbox, within the limits on requests."""
+    """A client for CAMS or for the embedded sandbox that applies the request limits."""
     from cams_mcp.api.client import CamsClient, ClientOptions
     from cams_mcp.api.throttle import Throttle
 
@@ -155,7 +155,7 @@ def client_of(settings: Settings) -> CamsClient:
 
 @asynccontextmanager
 async def open_toolbox(settings: Settings) -> AsyncGenerator[Toolbox]:
-    """The tools, with all that they need."""
+    """The tools and everything they depend on."""
     from cams_mcp.operations import OPERATIONS
     from cams_mcp.tools.toolbox import Toolbox
 
@@ -170,7 +170,7 @@ async def open_toolbox(settings: Settings) -> AsyncGenerator[Toolbox]:
 
 @asynccontextmanager
 async def open_uploads(settings: Settings, open_file: OpenFile, **more: Any) -> AsyncGenerator[Uploads]:
-    """The file tools, for files that `open_file` opens; `more` goes to `Uploads`."""
+    """The file tools, for files that `open_file` opens. Passes `more` to `Uploads`."""
     async with _collaborators(settings) as (client, guard, store):
         yield _uploads(settings, open_file, client, guard, store, **more)
 
@@ -199,7 +199,7 @@ def _uploads(
 
 
 class LazyToolbox:
-    """Opens the real toolbox at the first call: starting and listing tools need neither network nor credentials.
+    """Opens the real toolbox on the first call, so that starting and listing tools need no network or credentials.
 
     Args:
         open_toolbox: opens the real one.

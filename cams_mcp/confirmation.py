@@ -1,4 +1,4 @@
-"""The words between the guard and whoever carries its questions: a server, a terminal. Imports nothing."""
+"""The types that the guard shares with the code that asks its questions, on a server or a terminal. Imports nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 ConfirmMode = Literal["auto", "token", "off"]
 Channel = Literal["elicitation", "terminal", "token", "off", "resumed"]
-"""How an approval came: asked through the client, on a terminal, in two steps, not asked for at all, or earlier."""
+"""How a write was approved: through the client, on a terminal, in two steps, without asking, or earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A person's answer to a question: `action` is accept, decline or cancel, `content` what the form held."""
+    """A person's answer to a question. `action` is accept, decline or cancel; `content` holds the form's values."""
 
     action: str
     content: Mapping[str, Any] | None = None
@@ -25,7 +25,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The second round of a question asked by round trip: the state sent with the question, and the reply.
+    """The second round of a round trip: the state sent with the question, and the reply.
 
     A reply of None means that the client called again without answering.
     """
@@ -36,14 +36,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and how the person behind can be asked.
+    """Who is calling, and how to ask the person behind the client.
 
     Attributes:
-        principal: who is authenticated; "local" without authentication.
-        client: name and version of the client, as it gives them.
+        principal: the authenticated principal; "local" without authentication.
+        client: the client's name and version, as the client reports them.
         ask: asks mid-call and returns the reply; None if that is not possible.
-        ask_channel: what `ask` is, for the audit trail.
-        report: tells the caller how far a long call is: done, of how much, in words.
+        ask_channel: the channel that `ask` uses, for the audit trail.
+        report: reports the progress of a long call: amount done, total and a message.
         round_trips: whether the call can return a question and be called again with the answer.
     """
 
@@ -57,7 +57,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Nothing was sent yet: show `text` and a box labelled `tick` to the person, and call again with `state` and the
+    """Nothing has been sent yet. Show the person `text` and a box labelled `tick`, then call again with `state` and the
     reply.
     """
 
@@ -67,14 +67,14 @@ class Question:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The form a client shows with the question: one box to tick, so that an answer without a tick is a no."""
+        """The form that a client shows with the question: one box, so that an answer without a tick is a no."""
         box = {"type": "boolean", "title": "Send it", "description": self.tick, "default": False}
         return {"type": "object", "properties": {"confirm": box}, "required": ["confirm"]}
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Nothing was sent yet: show `text` to the person; after a yes, call again with `token`."""
+    """Nothing has been sent yet. Show the person `text` and, only after a yes, call again with `token`."""
 
     text: str
     token: str
@@ -83,19 +83,19 @@ class Preview:
 def why_not(reply: Reply, ask_seconds: float) -> tuple[str, str]:
     """Why a reply is not a yes, and what to do next."""
     unseen = (
-        "If no question was shown at all, the client cannot show questions: the operator can start cams-mcp with "
+        "If no question appeared, the client cannot show questions. In that case, the operator can start cams-mcp with "
         "--confirm token to confirm in two steps."
     )
     match reply.action:
         case "decline":
-            return "the user declined", f"Do not try again unless the user asks for it. {unseen}"
+            return "the user declined", f"Do not try again unless the user asks. {unseen}"
         case "cancel":
-            return "the user dismissed the question", f"Do not try again unless the user asks for it. {unseen}"
+            return "the user dismissed the question", f"Do not try again unless the user asks. {unseen}"
         case "timeout":
-            waited = f"the question was not answered within {ask_seconds:g} s"
-            return waited, f"Ask the user whether to call again. {unseen}"
+            waited = f"the user did not answer within {ask_seconds:g} s"
+            return waited, f"Ask the user whether to try again. {unseen}"
         case "failed":
-            return "the client could not put the question to the user", unseen
+            return "the client failed to display the confirmation prompt", unseen
         case _:
             why = "the answer was not a yes (the box was not ticked, or the answer was malformed)"
-            return why, f"Ask the user; call again if they want it. {unseen}"
+            return why, f"Ask the user whether to try again. {unseen}"

@@ -1,8 +1,8 @@
 """Base classes of requests and responses, and the types they share.
 
-A request model reads the arguments of a tool and writes the parameters of the wire; a response model reads the wire
-and writes the tool's result. Both read either spelling of a name (`cust_space_id`, `CustSpaceId`); the wire gets
-PascalCase, results are snake_case.
+A request model reads a tool's arguments and writes wire parameters. A response model reads the wire and writes the
+tool's result. Both accept either spelling of a name (`cust_space_id`, `CustSpaceId`). The wire uses PascalCase, and
+results use snake_case.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def _none_as_empty(value: object) -> object:
 
 _WORDS = frozenset({"message", "access_denied_detail"})
 _NOTHING = frozenset({"", "OK", "None", "NONE", "none", "NULL", "null", "无", "{}"})
-"""What CAMS puts into these elements of a successful answer when they say nothing, by its documentation's samples."""
+"""What CAMS puts into these elements of a success when it has nothing to report, by its documentation's samples."""
 
 Rows = BeforeValidator(_none_as_empty)
-"""Marks a list of rows: CAMS may answer null for none."""
+"""Marks a list of rows. CAMS may return null for an empty list."""
 
 
 class Strict(BaseModel):
-    """Arguments: unknown names are errors, and errors never repeat values (they may be people's addresses)."""
+    """Arguments. Unknown names are errors, and errors never repeat values, which may be people's addresses."""
 
     model_config = ConfigDict(
         alias_generator=_NAMES, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
@@ -62,21 +62,21 @@ class Strict(BaseModel):
             spelling
             for name, field in cls.model_fields.items()
             for spelling in (name, to_pascal(name))
-            # Empty text for a required argument is wrong; null has the error of a missing one.
+            # Keep an empty string for a required argument, so that it fails validation. Null counts as missing.
             if spelling in empty and (given[spelling] is None or not field.is_required())
         }
         return {name: value for name, value in given.items() if name not in left_out}
 
     @classmethod
     def _is_left_out(cls, value: object) -> bool:
-        """Assistants send null for what they leave out."""
+        """Assistants send null for arguments that they omit."""
         return value is None
 
 
 class Page(Strict):
-    """Paging of the operations that take a `Page` object."""
+    """Paging for operations that take a `Page` object."""
 
-    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows per page."), BOUNDED] = DEFAULT_PAGE_SIZE
     index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
@@ -84,18 +84,18 @@ PageArgument = Annotated[Page, NESTED, Field(description="Paging.")]
 
 
 class Request(Strict):
-    """The arguments of one operation. Its docstring is the tool's description, read by an assistant."""
+    """The arguments of one operation. Assistants read its docstring as the tool's description."""
 
     in_body: ClassVar[frozenset[str]] = frozenset()
     """Wire names of the parameters that belong in the form body instead of the query."""
 
     @classmethod
     def _is_left_out(cls, value: object) -> bool:
-        """Some clients fill in every argument, with empty text for none."""
+        """Some clients fill in every argument, with an empty string for omitted ones."""
         return value is None or (isinstance(value, str) and not value.strip())
 
     def parameters(self) -> dict[str, str]:
-        """By wire name, as text: `true`/`false` (not as the official SDK), nested values as JSON, no absent ones."""
+        """By wire name, as text: `true`/`false` (unlike the official SDK), nested values as JSON, no absent values."""
         dumped = self.model_dump(by_alias=True, exclude_none=True)
         return {name: _as_text(value) for name, value in dumped.items()}
 
@@ -107,7 +107,7 @@ def _as_text(value: object) -> str:
 
 
 class Tolerant(BaseModel):
-    """Anything CAMS answers: unknown elements are left out, missing and null ones are None, numbers may be ids."""
+    """Anything CAMS returns. Unknown elements are dropped, missing and null ones become None, ids may be numbers."""
 
     model_config = ConfigDict(
         alias_generator=_NAMES, extra="ignore", coerce_numbers_to_str=True, hide_input_in_errors=True, defer_build=True
@@ -119,17 +119,17 @@ class Result(Tolerant):
 
     @property
     def ledger_outcome(self) -> Outcome:
-        """How a write that answered this ended, for the ledger."""
+        """The outcome of a write that returned this result, for the ledger."""
         return "sent"
 
     @property
     def units_written(self) -> int | None:
-        """How many units a write that returned this wrote or may have written; None for all of them."""
+        """How many units a write that returned this result wrote or may have written; None for all of them."""
         return None
 
     @property
     def tool_status(self) -> str:
-        """The same for an assistant: sent, or stopped before the end."""
+        """The status of such a write for an assistant: sent, or stopped before the end."""
         return "sent"
 
     def to_content(self) -> dict[str, Any]:
@@ -138,21 +138,21 @@ class Result(Tolerant):
 
 
 class Response(Result):
-    """The elements every operation answers with."""
+    """The elements that every response from CAMS has."""
 
     request_id: Annotated[str | None, Field(description="For support.")] = None
     success: Annotated[bool | None, Field(description="Accepted by CAMS.")] = None
     code: Annotated[str | None, Field(description="OK, or an error code.")] = None
-    message: Annotated[str | None, Field(description="CAMS's words.")] = None
+    message: Annotated[str | None, Field(description="CAMS's message.")] = None
     access_denied_detail: Annotated[str | None, Field(description="Why access was denied.")] = None
 
     @property
     def has_succeeded(self) -> bool:
-        """`Success` decides; `Code` only where it is absent, because documented successes carry other codes."""
+        """`Success` decides. `Code` decides only if `Success` is absent: documented successes carry other codes."""
         return self.code == "OK" if self.success is None else self.success
 
     def to_content(self) -> dict[str, Any]:
-        """As `Result.to_content`, without envelope elements that say nothing."""
+        """Like `Result.to_content`, without envelope elements that carry no information."""
         result = super().to_content()
         return {name: value for name, value in result.items() if name not in _WORDS or value not in _NOTHING}
 
@@ -160,17 +160,17 @@ class Response(Result):
 class Listing(Response):
     """A page of rows. Subclasses add `data`, the rows."""
 
-    total: Annotated[int | None, Field(description="Rows over all pages.")] = None
+    total: Annotated[int | None, Field(description="Rows on all pages.")] = None
     has_more: Annotated[bool, Field(description="More pages follow.")] = False
     next_index: Annotated[int | None, Field(description="Index of the next page.")] = None
-    next_size: Annotated[int | None, Field(description="Its size, if it must be another.")] = None
-    note: Annotated[str | None, Field(description="How to get rows that were cut.")] = None
+    next_size: Annotated[int | None, Field(description="Its size, if it must differ.")] = None
+    note: Annotated[str | None, Field(description="How to get omitted rows.")] = None
 
     def paged(self, size: int, index: int) -> Self:
-        """Fill in what a caller needs to go on: whether more follows and at which index.
+        """Fill in what a caller needs to continue: whether more rows follow, and at which index.
 
-        Pages may be shorter than asked for, by gaps or by a limit of the service. Neither ends the listing early: a
-        short page, or rows where none should be left, mean that more may follow.
+        Gaps or a limit of the service can make pages shorter than requested. Neither ends the listing early: a short
+        page, or rows beyond the expected end, mean that more may follow.
         """
         rows = len(cast("list[object]", getattr(self, "data", [])))
         if self.total is None:
@@ -183,7 +183,7 @@ class Listing(Response):
 
 
 def hoist(data: Mapping[str, Any], element: str) -> dict[str, Any]:
-    """Lift the members of the object `data[element]` one level up, the wire's spelling kept."""
+    """Lift the members of the object `data[element]` one level up, keeping the wire's spelling."""
     inner = data.get(element)
     if not isinstance(inner, Mapping):
         return dict(data)

@@ -1,4 +1,4 @@
-"""`Operation`: one declaration of an operation of CAMS, from which its tool, guard, documentation and tests follow."""
+"""`Operation`: declares a CAMS operation. Its tool, guard, documentation and tests follow from the declaration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """How an operation takes the page to list: two arguments, or an object that holds them.
+    """How an operation takes paging arguments: as two arguments, or as an object that holds both.
 
     Attributes:
-        size: name of the argument with the number of rows.
-        index: name of the argument with the page number, from 1.
-        inside: name of the object argument that holds both, if there is one.
+        size: name of the argument for the number of rows.
+        index: name of the argument for the page number, from 1.
+        inside: name of the object argument that holds both, or None.
     """
 
     size: str
@@ -48,7 +48,7 @@ class Tool(Generic[RequestT, ResultT]):
     """A tool: an operation, or several of them behind one set of arguments.
 
     Attributes:
-        name: as clients call it.
+        name: the name that clients call.
         title: shown in a client's list of tools.
         request: the model of its arguments.
         response: the model of its result.
@@ -69,19 +69,19 @@ class Tool(Generic[RequestT, ResultT]):
 
     def __post_init__(self) -> None:
         if (self.pages is not None) != issubclass(self.response, Listing):
-            raise TypeError(f"{self.name} must declare `pages` exactly if its response is a Listing.")
+            raise TypeError(f"{self.name} must declare `pages` if and only if its response is a Listing.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation(Tool[RequestT, ResponseT]):
-    """An operation of CAMS.
+    """A CAMS operation.
 
-    A write goes through the guard, and is not sent again when its outcome is unknown.
+    A write passes through the guard and is never resent when its outcome is unknown.
 
     Attributes:
         action: its name in CAMS, e.g. "ListInstance". The tool has the same name in snake_case.
         example: arguments that work against the sandbox, for tests, the demo and the documentation.
-        resource: the RAM resource to allow; "*" where the documentation names none.
+        resource: the RAM resource to allow; "*" if the documentation names none.
     """
 
     action: str
@@ -108,12 +108,12 @@ def snake_case(action: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """Where to see whether a write of unknown outcome was applied.
+    """Where to check whether a write with an unknown outcome was applied.
 
     Attributes:
-        operation: lists what is written to, one row each.
-        element: of the row; a write changes it.
-        note: what else to know, as a clause, e.g. how long it takes.
+        operation: lists the possible targets, one per row.
+        element: the element of the row that a write changes.
+        note: further advice, as a clause, e.g. how long the change takes to show.
     """
 
     operation: AnyOperation
@@ -121,25 +121,25 @@ class Evidence:
     note: str = ""
 
     def arguments(self, write: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments to look it up, given those of the write."""
+        """The arguments of the look-up, taken from those of the write."""
         return {name: value for name, value in write.items() if name in self.operation.request.model_fields}
 
     def find(self, rows: Iterable[Mapping[str, Any]], argument: str, target_id: str) -> Any:
-        """The element in the row whose `argument` is `target_id`; None if no row is."""
+        """The element in the row whose `argument` is `target_id`; None if there is no such row."""
         return next((row.get(self.element) for row in rows if row.get(argument) == target_id), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """What a write changes, in the words of those who approve, limit and audit it.
+    """What a write changes, in terms that the people who approve, limit and audit it understand.
 
     Attributes:
         tick: the label of the box that a person ticks to approve it.
-        unit: what it writes, in the singular; limits count them, and `Writable.counts` has them in the plural.
+        unit: what it writes, in the singular. Limits count units, and `Writable.counts` has them in the plural.
         target: what it writes to.
-        target_argument: the argument that identifies the target. Limits per day count by it.
-        evidence: where to see whether it was applied.
-        look_ups: the operations that its question looks up.
+        target_argument: the argument that identifies the target. Daily limits apply to each target.
+        evidence: where to check whether it was applied.
+        look_ups: the operations that its question calls.
     """
 
     tick: str
@@ -155,7 +155,7 @@ class Effect:
 
     @property
     def how_to_check(self) -> str:
-        """What to do about a write that may have been applied, as a clause."""
+        """How to check whether a write was applied, as a clause."""
         note = f"; {self.evidence.note}" if self.evidence.note else ""
         shown = f"{self.evidence.element} of the {self.target} ({self.evidence.operation.name})"
         return f"compare {shown} with its value before the call{note}"
@@ -163,8 +163,8 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the person who approves a write must know. Each item is one line of text, quoted and bounded where it
-    repeats text from outside.
+    """What the person who approves a write must know. Each item is one line, in which external text is quoted and
+    bounded.
 
     Attributes:
         question: what is about to happen, as a question.
@@ -180,36 +180,36 @@ class Facts:
 
 
 def render(facts: Facts) -> str:
-    """The facts as text, one line each."""
-    warnings = (f"Careful: {warning}" for warning in facts.warnings)
+    """The facts as text, one per line."""
+    warnings = (f"Warning: {warning}" for warning in facts.warnings)
     return "\n".join([facts.question, *warnings, *facts.details, *facts.consequences])
 
 
 class Writable(Protocol):
-    """One write as the guard sees it: the arguments of an operation that writes, or an upload."""
+    """A write as the guard sees it: the arguments of an operation that writes, or an upload."""
 
     def target(self) -> dict[str, str]:
-        """The ids of what is written to, by argument, for the audit trail. Includes `Effect.target_argument`."""
+        """The ids of the target, by argument, for the audit trail. Includes `Effect.target_argument`."""
         ...
 
     def counts(self) -> dict[str, int]:
-        """How many `Effect.units`, and other counts for the audit trail."""
+        """The number of `Effect.units`, and other counts for the audit trail."""
         ...
 
     def contents(self) -> int:
-        """A digest of what is written, equal for lists with the same items; 0 for nothing."""
+        """A digest of the items to write, equal for lists with the same items; 0 if there are none."""
         ...
 
     def part_of(self) -> int:
-        """The digest of the whole list that these contents are the rest of; 0 if they are all of it."""
+        """The digest of the whole list, if these contents are only the rest of it; otherwise 0."""
         ...
 
     def parameters(self) -> dict[str, str]:
-        """What an approval is bound to."""
+        """The parameters that an approval is bound to."""
         ...
 
     async def facts(self, look_up: LookUp, /) -> Facts:
-        """What the person who approves it must know.
+        """What the person who approves the write must know.
 
         Raises:
             NotConfirmed: the look-ups show that the write cannot work.
@@ -218,6 +218,6 @@ class Writable(Protocol):
 
 
 class LookUp(Protocol):
-    """Runs an operation that reads."""
+    """Runs a read operation."""
 
     def __call__(self, operation: Operation[RequestT, ResponseT], request: RequestT, /) -> Awaitable[ResponseT]: ...

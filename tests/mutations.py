@@ -48,7 +48,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "a no is not recorded": ("guard/guard.py", "await self._decline(write, channel, approval, message)", "pass"),
     "a hang-up is not recorded": (
         "guard/guard.py",
-        'await self._decline(write, channel, question.state, "the call ended before an answer came")',
+        'await self._decline(write, channel, question.state, "the call ended before the user answered")',
         "pass",
     ),
     # The approval

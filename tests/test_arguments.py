@@ -111,7 +111,7 @@ def test_an_unknown_name_inside_a_nested_argument_is_named_with_its_place() -> N
 def test_a_name_that_could_be_an_address_is_not_repeated(name: str) -> None:
     (problem,) = problems(LIST_INSTANCE, {name: 1})
 
-    assert problem.startswith("(a name not shown): is not an argument of this tool")
+    assert problem.startswith("(name not shown): is not an argument of this tool")
 
 
 @EVERY_OPERATION
@@ -122,7 +122,7 @@ def test_both_spellings_of_an_argument_at_once_are_refused(operation: AnyOperati
 
     (problem,) = problems(operation, arguments | {snake: "viber", pascal: "viber"})
 
-    assert problem == f"{pascal}: is given in two spellings; keep {snake} only"
+    assert problem == f"{pascal}: appears in two spellings; keep only {snake}"
 
 
 def test_both_spellings_inside_a_nested_argument_are_refused() -> None:
@@ -136,7 +136,7 @@ def test_equal_problems_of_many_users_stand_on_one_line_with_ranges() -> None:
 
     assert sorted(problems(ADD_CUSTOM_AUDIENCE_USER, TARGET | {"users": users})) == [
         "users[10]: needs an email, a phone, or both",
-        "users[3-6,9].email: must be an e-mail address like name@example.com (or leave it out)",
+        "users[3-6,9].email: must be an e-mail address like name@example.com (or omit it)",
     ]
 
 

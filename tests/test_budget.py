@@ -175,7 +175,7 @@ def test_the_note_holds_the_arguments_of_the_next_call(make: Any) -> None:
     request = make(100, 2)
     result = cut({"has_more": False, "data": [{"text": "x" * 400}] * 100}, request, 2000)
 
-    said = json.loads(result["note"].partition("call again with ")[2].partition(" and all else")[0])
+    said = json.loads(result["note"].partition("call again with ")[2].partition(" and otherwise")[0])
     changed = type(request).model_validate(request.model_dump() | said)
 
     assert pages_of(changed).window(changed) == (result["next_size"], result["next_index"])

@@ -480,7 +480,7 @@ def test_no_user_and_more_than_10000_are_refused() -> None:
 @pytest.mark.parametrize("flag", [{}, {"batch_last_flag": False}, {"batch_last_flag": None}])
 @pytest.mark.parametrize("users", [{}, {"users": None}])
 def test_users_may_not_be_left_out_before_the_last_batch(users: dict[str, Any], flag: dict[str, Any]) -> None:
-    assert "users: is required (it may be left out only with batch_last_flag true)" in refused(**users, **flag)
+    assert "users: is required (may be omitted only if batch_last_flag is true)" in refused(**users, **flag)
 
 
 @pytest.mark.parametrize("users", [{}, {"users": None}])

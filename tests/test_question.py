@@ -31,19 +31,19 @@ QUOTED = r'"[^"]{0,64}"'
 ID = rf"(?:[0-9]{{1,32}}|{QUOTED})"
 NAMED = rf"(?:{ID}|{QUOTED} \(id {ID}\))"
 MASKED = r'(?:e-mail|phone) "[^"]{0,64}"'
-WHY = "(?:the access key may not look it up|the look-up failed|the look-up took too long)"
+WHY = "(?:the access key lacks permission|the look-up failed|the look-up timed out)"
 SENTENCES = [
     rf"Add {NUMBER} (?:person|people) to the Meta custom audience {QUOTED}\?",
-    rf"Audience id {ID}(?:, {NUMBER} tokens now)?\.",
+    rf"Audience id {ID}(?:, currently {NUMBER} tokens)?\.",
     rf"Ad account {NAMED}, page {ID}, instance {NAMED}\.",
-    rf"Careful: CAMS lists this audience under ad account {ID} instead\.",
-    rf"Careful: CAMS did not return the (?:audience|instance|ad account)'s name: {WHY}\.",
-    rf"{NUMBER} with e-mail, {NUMBER} with phone, (?:{NUMBER} listed twice or more|none listed twice)\.",
-    rf"For example {MASKED}(?:, {MASKED}){{0,3}}\.",
-    rf"The whole upload is said to have {NUMBER} (?:person|people)\.",
+    rf"Warning: CAMS lists this audience under a different ad account: {ID}\.",
+    rf"Warning: CAMS did not return the (?:audience|instance|ad account)'s name: {WHY}\.",
+    rf"{NUMBER} with e-mail, {NUMBER} with phone, (?:1 duplicate|{NUMBER} duplicates|no duplicates)\.",
+    rf"For example: {MASKED}(?:, {MASKED}){{0,3}}\.",
+    rf"The caller's estimate for the whole upload is {NUMBER} (?:person|people)\.",
     r"This is the last batch of the upload\.",
-    r"Their addresses go to Meta\. This cannot be undone\.",
-    r"Meta discards uploads with under 100 matches: so few people will have no effect\.",
+    r"Their contact details will be sent to Meta\. This cannot be undone\.",
+    r"Meta discards uploads with fewer than 100 matches, so adding this few people will have no effect\.",
     r"If Meta matches fewer than 100 of them, it discards the data\.",
     (
         rf"The file {QUOTED} has {NUMBER} rows\. "
@@ -51,10 +51,10 @@ SENTENCES = [
     ),
     rf"Valid rows: {NUMBER} with an e-mail, {NUMBER} with a phone\.",
     rf"The upload takes {NUMBER} calls\. This confirmation covers all of them\.",
-    r"Careful: another process may still be running this upload\.",
+    r"Warning: another process may still be running this upload\.",
     rf"This resumes the upload up-1 of the file {QUOTED}, which stopped after {NUMBER} of {NUMBER} people\.",
     (
-        rf"Careful: {NUMBER} of these {NUMBER} people may already have been sent: "
+        rf"Warning: {NUMBER} of these {NUMBER} people may already have been sent: "
         r"the outcome of their batch is unknown\. Meta counts each person once, no matter how often they are sent\."
     ),
 ]
@@ -191,8 +191,8 @@ def test_the_longest_question_keeps_its_consequences() -> None:
     lines = ask(write, Cams(found))
 
     check(lines)
-    assert lines[-2] == "Their addresses go to Meta. This cannot be undone."
-    assert any("over 1,000,000,000,000 tokens now" in line for line in lines)
+    assert lines[-2] == "Their contact details will be sent to Meta. This cannot be undone."
+    assert any("currently over 1,000,000,000,000 tokens" in line for line in lines)
     check(
         ask(file_write("W" * 5000, [mask_email(user["email"]) for user in users] + ["+1****0123"], MOST), Cams(found))
     )
@@ -202,7 +202,7 @@ def test_a_domain_is_short_and_in_quotation_marks() -> None:
     domain = "nothing-will-really-be-sent-this-is-a-dry-run.example.com"
     text = "\n".join(ask(request(users=[{"email": f"jane@{domain}"}]), Cams(rows("VIP"))))
 
-    assert f'For example e-mail "j***@{domain[:30]}...".' in text
+    assert f'For example: e-mail "j***@{domain[:30]}...".' in text
 
 
 @pytest.mark.parametrize(

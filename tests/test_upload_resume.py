@@ -108,7 +108,7 @@ async def test_a_list_that_was_sent_whole_in_between_is_asked_about_before_the_r
         result = await upload(client, resume=job)
 
     assert "the user declined" in text_of(result)
-    assert "Careful: the same list was already sent to this audience" in person.asked[0]
+    assert "Warning: the same list was already sent to this audience" in person.asked[0]
     assert sent(sandbox) == before
 
 
@@ -130,7 +130,7 @@ async def test_a_rest_that_was_sent_in_between_is_asked_about_before_it_is_resum
     async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=person) as client:
         await upload(client, resume=job)
 
-    assert "Careful: the same list was already sent to this audience" in person.asked[0]
+    assert "Warning: the same list was already sent to this audience" in person.asked[0]
     assert sent_people(sandbox) == before
 
 
@@ -182,7 +182,7 @@ async def test_an_upload_resumed_after_another_one_of_its_list_was_resumed_asks_
         await upload(client, resume=second)
 
     assert len(person.asked) == 2
-    assert "Careful: the same list was already sent to this audience" in person.asked[1]
+    assert "Warning: the same list was already sent to this audience" in person.asked[1]
 
 
 @both_eras
@@ -273,9 +273,9 @@ async def test_another_approval_starts_the_day_again(
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"per_call": 249}, "at most 249 users in a call"),
+        ({"per_call": 249}, "at most 249 users per call"),
         ({"per_day": 449}, "at most 449 users per day"),
-        ({"targets": frozenset({"1"})}, "may not write to this audience"),
+        ({"targets": frozenset({"1"})}, "does not allow writes to this audience"),
         ({"read_only": True}, "read-only"),
     ],
     ids=lambda value: str(value)[:20],

@@ -190,7 +190,7 @@ async def test_the_question_tells_where_how_many_and_what_is_left_out(
     assert lines[0] == 'Add 238 people to the Meta custom audience "VIP-Q1-1"?'
     assert 'The file "people.csv" has 243 rows. Left out: 2 invalid, 1 duplicate, 2 opted out.' in lines
     assert "Valid rows: 241 with an e-mail, 0 with a phone." in lines
-    assert any(line.startswith('For example e-mail "c***@') for line in lines)
+    assert any(line.startswith('For example: e-mail "c***@') for line in lines)
     assert "The upload takes 3 calls. This confirmation covers all of them." in lines
     assert "customer" not in text
 
@@ -310,9 +310,9 @@ async def test_invalid_rows_are_skipped_or_refuse_the_file(sandbox: Sandbox, fol
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"per_call": 149}, "at most 149 users in a call"),
+        ({"per_call": 149}, "at most 149 users per call"),
         ({"per_day": 149}, "at most 149 users per day"),
-        ({"targets": frozenset({"1"})}, "may not write to this audience"),
+        ({"targets": frozenset({"1"})}, "does not allow writes to this audience"),
     ],
     ids=str,
 )
@@ -513,7 +513,7 @@ async def test_an_ambiguous_batch_stops_the_upload_and_is_asked_for_again(
     assert lines[0] == 'Add 250 people to the Meta custom audience "VIP-Q1-1"?'
     resumes = f'This resumes the upload {stopped["upload_id"]} of the file "people.csv", '
     assert f"{resumes}which stopped after 200 of 450 people." in lines
-    assert any(line.startswith("Careful: 100 of these 250 people may already have been sent:") for line in lines)
+    assert any(line.startswith("Warning: 100 of these 250 people may already have been sent:") for line in lines)
     assert events(store) == ["asked", "approved", "unknown", "asked", "approved", "sent"]
     sizes = [size for size, _, _ in batches_of(sandbox)]
     assert sizes == [100] * (5 if applied else 4) + [50]
@@ -718,7 +718,7 @@ async def test_an_audience_that_is_no_longer_allowed_is_not_written_to_by_resumi
     async with upload_client(sandbox, folder, store=store, policy=Policy(targets=frozenset({"1"}))) as client:
         result = await client.call_tool(UPLOAD, FILE | {"resume": upload})
 
-    assert "may not write to this audience" in text_of(result)
+    assert "does not allow writes to this audience" in text_of(result)
     assert len(batches_of(sandbox)) == 2
 
 
@@ -783,7 +783,7 @@ async def test_whoever_is_taken_over_stops_before_its_next_batch(sandbox: Sandbo
             done = await uploaded(client, FILE | {"resume": job.id})
         go_on.set()
 
-    assert "Careful: another process may still be running this upload." in person.asked[0]
+    assert "Warning: another process may still be running this upload." in person.asked[0]
     assert (done["state"], done["sent"]) == ("done", 450)
     assert "another process took over this upload" in results[0]["reason"]
     assert [size for size, _, _ in batches_of(sandbox)] == [100, 100, 100, 40, 40, 40, 40, 40, 40, 10]

@@ -35,8 +35,8 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 def command(state_dir: Path | None, store: str, since: str | None, as_json: bool) -> None:
     """Show the audit trail: every question, decision and outcome of a write, oldest first.
 
-    The trail contains ids, counts and digests, but no people's addresses. Digests are salted: equal requests have equal
-    digests on this machine only or, with --store, on all hosts that share the store.
+    The trail contains ids, counts and digests, but no e-mail addresses or phone numbers. Digests are salted: equal
+    requests have equal digests only on this machine or, with --store, on the hosts that share the store.
     """
     start = _parse(since)
     with errors_shown(), closing(store_of(Settings(state_dir=state_dir, store=store))) as opened:

@@ -26,17 +26,17 @@ from cams_mcp.tools.definitions import load_catalog
 def command(settings: Settings, tool: str, arguments: str) -> None:
     """Call TOOL once and print its result as JSON.
 
-    The arguments are JSON text, @FILE to read them from a file, or - to read them from standard input. Before a write
-    the question is put on the terminal. Without one, the result is a preview with a confirmation_token for a second
-    call, and the exit status is 3.
+    The arguments are JSON text, @FILE to read them from a file, or - to read them from standard input. Before a write,
+    the command asks for confirmation on the terminal. Without a terminal, it prints a preview with a confirmation_token
+    for a second call and exits with status 3.
     """
     given = _read(arguments)
-    asks = arguments != "-"  # standard input holds the arguments then
+    asks = arguments != "-"  # then standard input holds the arguments, not the answer
     try:
         outcome = anyio.run(_call, settings, tool, given, asks)
     except KeyboardInterrupt:
-        # Threads may wait for a name server or a disk; the process must not wait for them.
-        click.echo("\nCalled off.", err=True)
+        # Don't wait for threads that may be blocked on DNS or a disk.
+        click.echo("\nInterrupted.", err=True)
         os._exit(CALLED_OFF)
     click.echo(_as_json(outcome))
     if outcome.get("status") == "confirmation_required":
@@ -55,7 +55,7 @@ def _read(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        raise Failure("The arguments are not a JSON object. Give for example '{\"page_size\": 5}', @FILE or -.")
+        raise Failure("The arguments are not a JSON object. Use, for example, '{\"page_size\": 5}', @FILE or -.")
     return cast("dict[str, Any]", given)
 
 
@@ -71,9 +71,9 @@ def _as_json(outcome: dict[str, Any]) -> str:
 async def _call(settings: Settings, tool: str, arguments: dict[str, Any], asks: bool) -> dict[str, Any]:
     catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
     if catalog.find(tool) is None:
-        raise Failure(f"Unknown tool. There are: {', '.join(catalog.names)}.")
+        raise Failure(f"Unknown tool. Available tools: {', '.join(catalog.names)}.")
     async with open_toolbox(settings) as toolbox:
         outcome = await toolbox.call(tool, arguments, terminal_caller("cams-mcp call", asks=asks))
-        # A terminal is asked in mid-call; questions by round trip are for MCP clients.
+        # The terminal is asked mid-call; only MCP clients answer by round trip.
         assert not isinstance(outcome, Question)
         return outcome.content

@@ -31,7 +31,7 @@ def command() -> None:
 
 
 class _Person:
-    """Answers the server's questions, and shows them."""
+    """Prints the server's questions and answers them."""
 
     def __init__(self) -> None:
         self.says_yes = False
@@ -54,7 +54,7 @@ async def _demo() -> None:
         try:
             await _show_all(client, person)
         except Failure as error:
-            # Raised outside: the client would wrap it in a group.
+            # Raise it outside the client, which would wrap it in an exception group.
             failure = error
     if failure is not None:
         raise failure
@@ -75,7 +75,7 @@ async def _show_all(client: Client, person: _Person) -> None:
 
 
 async def _show_write(client: Client, person: _Person, operation: AnyOperation, effect: Effect) -> None:
-    """Refuse a write, then confirm it, and see what CAMS reports before and after."""
+    """Decline a write, then confirm it, and compare what CAMS reports before and after."""
     evidence, target_id = effect.evidence, operation.example[effect.target_argument]
 
     async def look() -> Any:
@@ -93,7 +93,7 @@ async def _show_write(client: Client, person: _Person, operation: AnyOperation, 
     click.secho(f"\n{evidence.element} of the {effect.target} reported by CAMS:", bold=True)
     click.echo(f"  before {before}, after the declined write {declined}, after the confirmed write {after}")
     if not refused.is_error or declined != before or sent.is_error or after == before:
-        raise Failure("The demo failed: the sandbox did not do what was confirmed. Please report it.")
+        raise Failure("The demo failed: the sandbox did not do exactly what was confirmed. Please report this bug.")
 
 
 def _announce(tool: str, arguments: Mapping[str, Any]) -> None:
@@ -121,7 +121,7 @@ async def _write(client: Client, operation: AnyOperation) -> types.CallToolResul
 
 
 def _show(result: dict[str, Any]) -> None:
-    """The first rows of a list, with their first elements."""
+    """Print the first rows of a list, with their first elements."""
     rows = result.get("data", [])
     for row in rows[:ROWS_SHOWN]:
         elements = [f"{name} {value}" for name, value in row.items() if value != ""]

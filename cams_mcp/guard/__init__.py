@@ -1,1 +1,1 @@
-"""May this write go out?"""
+"""The guard: decides whether a write may be sent."""

@@ -1,4 +1,4 @@
-"""Send a write that is in the ledger, and record how it ended."""
+"""Sends a write that is already in the ledger, and records its outcome."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from cams_mcp.threads import in_thread, persist
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Send = Callable[[str, int, Channel], Awaitable[Result]]
-"""Sends a write, given its digest, its number in the ledger, and how it was approved."""
+"""Sends a write, given its digest, its ledger number, and how it was approved."""
 
 
 async def deliver(store: BaseStore, write: Write, channel: Channel, number: int, send: Send) -> Result:
-    """Send a write that the ledger lists with an unknown outcome, and record its real outcome.
+    """Send a write whose outcome the ledger holds as "unknown", and record the actual outcome.
 
     Raises:
-        CamsError: as for any call; AmbiguousWrite if it may have been applied.
+        CamsError: the call failed. AmbiguousWrite if the write may have been applied.
     """
     outcome: Outcome = "unknown"
     request_id: str | None = None
-    reason: str | None = "the call was cut off"
+    reason: str | None = "the call was interrupted"
     amount: int | None = None
     try:
         response = await _keep_alive(store, send(write.binding, number, channel))
         outcome, reason, amount = response.ledger_outcome, None, response.units_written
         request_id = response.request_id if isinstance(response, Response) else None
     except AmbiguousWrite as error:
-        request_id, reason = error.request_id, "no clear answer"
+        request_id, reason = error.request_id, "no conclusive response"
         raise
     except CamsMcpError as error:
         outcome, reason = "refused", getattr(error, "code", None) or type(error).__name__
@@ -47,7 +47,7 @@ async def deliver(store: BaseStore, write: Write, channel: Channel, number: int,
         raise AmbiguousWrite(
             f"cams-mcp itself failed ({type(error).__name__}) while sending. The write may have been applied.",
             action=write.operation,
-            hint="Do not retry it yourself. Tell the user, and report this with the server's log.",
+            hint="Do not retry it yourself. Tell the user, and report the bug with the server's log.",
         ) from error
     finally:
         try:
@@ -59,7 +59,7 @@ async def deliver(store: BaseStore, write: Write, channel: Channel, number: int,
 
 
 async def _keep_alive(store: BaseStore, sending: Awaitable[T]) -> T:
-    """Await `sending`, and meanwhile show other processes that this one will record the outcome."""
+    """Await `sending`. Meanwhile, let other processes see that this one is alive and will record the outcome."""
     every = store.renew_seconds
     if every is None:
         return await sending
@@ -68,7 +68,7 @@ async def _keep_alive(store: BaseStore, sending: Awaitable[T]) -> T:
         group.start_soon(_renew, store, every)
         try:
             outcome.append(await sending)
-        except BaseException as error:  # noqa: BLE001 - raised below; a task group would wrap it
+        except BaseException as error:  # noqa: BLE001 - raised below, since the group would wrap it
             outcome.append(error)
         group.cancel_scope.cancel()
     if isinstance(outcome[0], BaseException):

@@ -1,21 +1,21 @@
-"""May this write go out? The one place that decides.
+"""The guard: the only code that decides whether a write may be sent.
 
-A write needs the person's yes. Three ways to get it, in this order of preference:
+A write needs a person's approval. The guard gets it in one of three ways, in this order of preference:
 
-- ask mid-call (`Caller.ask`: legacy-era elicitation, or a terminal);
-- ask by round trip (`Caller.round_trips`: the call returns a question, and the client calls again with the answer);
-- two steps: the first call returns a preview and a token; a second call with the same arguments and that token sends.
+- It asks mid-call (`Caller.ask`), by elicitation in the legacy era or on a terminal.
+- It asks by round trip (`Caller.round_trips`): the call returns a question, and the client calls again with the answer.
+- It takes two steps: the first call returns a preview and a token, and a second call with the same arguments and that
+  token sends the write.
 
-Each way ends in `Store.begin`: it spends an approval bound to the exact request, good once, for ten minutes, and enters
-the write into the ledger, in one step, before anything is sent. So whatever dies whenever, nothing goes out unapproved,
-unrecorded, or twice on one approval.
+Each way ends in `Store.begin`, which spends the approval and enters the write into the ledger, in one step, before
+anything is sent. An approval is bound to the exact request, works once, and expires (a token after ten minutes). No
+matter which process dies at what point, no write is sent unapproved, unrecorded, or twice on one approval.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import anyio
 
@@ -31,15 +31,12 @@ from cams_mcp.threads import in_thread
 
 APPROVAL_SECONDS = 600.0
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
 
 class Guard:
-    """Lets a write out only as the module says. Nothing else in this package sends writes.
+    """Sends a write only under the rules above. Nothing else in this package sends writes.
 
     Args:
-        service: where writes go, and where the question's look-ups are answered.
+        service: sends the writes, and runs the question's look-ups.
         store: approvals, ledger and audit trail.
         policy: what the operator allows.
     """
@@ -60,19 +57,20 @@ class Guard:
         send: Send | None = None,
         standing: Standing | None = None,
     ) -> Result | Question | Preview:
-        """Send the write if it is confirmed; else return what to ask. Sends at most once.
+        """Send the write if it is confirmed; otherwise return the question or preview to show. Sends at most once.
 
         Args:
-            token: the confirmation token of the second step, if the caller gave one.
-            answered: the reply of a round trip, if this is its second round.
-            send: sends it; without it, the write is one call of `operation`.
-            standing: the approval that the write already has, if it is the rest of an upload. It is enough unless it
-                is too old, the outcome of a batch is unknown, or the same people were sent since.
+            token: the confirmation token, in the second of two steps.
+            answered: the reply, in the second round of a round trip.
+            send: sends the write. By default, the write is one call of `operation`.
+            standing: the approval that the write already has, if it is the rest of an upload. It suffices unless it is
+                too old, the outcome of a batch is unknown, or the same people have been sent since.
 
         Raises:
-            NotConfirmed: a limit, declined, cancelled, timed out, malformed, replayed; nothing was sent.
-            StoreError: the record cannot be kept; nothing was sent.
-            CamsError: as for any call; AmbiguousWrite if it may have been applied.
+            NotConfirmed: a limit rejects the write; the user declined, dismissed or did not answer the question; or the
+                answer or approval is malformed, expired or already used. Nothing was sent.
+            StoreError: the write cannot be recorded. Nothing was sent.
+            CamsError: the call failed. AmbiguousWrite if the write may have been applied.
         """
         write = await self._as_write(operation, request, caller)
         replaces = None
@@ -105,7 +103,7 @@ class Guard:
         return await self._send(write, channel, approval, send, standing)
 
     async def _resume(self, write: Write, standing: Standing | None) -> int | None:
-        """Enter the rest of an upload under the approval that it has; None if it needs another one."""
+        """Enter the rest of an upload into the ledger under its existing approval; None if it needs a new one."""
         if standing is None or standing.doubtful:
             return None
         day = self._policy.per_day
@@ -120,15 +118,15 @@ class Guard:
         standing: Standing | None,
         replaces: str | None,
     ) -> Question | Preview:
-        """What to put to the person, with the approval that a yes spends."""
+        """The question or preview to show, with the approval that a yes will spend."""
         try:
             facts = await request.facts(self._service.call)
         except NotConfirmed as error:
             await self._refuse(write, channel, error)
-        # A question in mid-call is timed by `_ask`, and its approval must outlive it. Any other kind is timed here.
+        # Mid-call, `_ask` enforces the timeout, and the approval must outlast it. Otherwise, its expiry is the timeout.
         seconds = APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)
         approval = await in_thread(lambda: self._store.issue(write, channel, seconds, replaces=replaces))
-        # After `issue`: what was sent before it is named here, what is sent after it makes the approval void.
+        # Look after `issue`: the question names what was sent before it, and anything sent after it voids the approval.
         earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))
         if earlier is not None:
             facts = replace(facts, warnings=(earlier.sentence(write.effect), *facts.warnings))
@@ -177,7 +175,7 @@ class Guard:
         return "token"
 
     async def _check_limits(self, write: Write, channel: Channel, standing: Standing | None) -> None:
-        """Reject what the operator does not allow, before anybody is asked."""
+        """Reject a write that the operator does not allow, before anyone is asked."""
         problem = limit_problem(write, self._policy, channel, standing)
         if problem is not None:
             await self._refuse(write, channel, problem)
@@ -199,7 +197,7 @@ class Guard:
             return Reply("timeout") if limit.cancelled_caught else reply
         except BaseException:
             # The client disconnected or cancelled, so the approval can no longer be granted.
-            await self._decline(write, channel, question.state, "the call ended before an answer came")
+            await self._decline(write, channel, question.state, "the call ended before the user answered")
             raise
 
     async def _check_reply(self, write: Write, channel: Channel, approval: str, reply: Reply) -> None:
@@ -214,12 +212,12 @@ class Guard:
         await in_thread(lambda: self._store.decline(write, channel, approval, reason), shield=True)
 
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, standing: Standing) -> None:
-        """Raise NotConfirmed unless this is the write that was approved before it stopped."""
+        """Raise NotConfirmed unless this is the write that was approved before the upload stopped."""
         write = await self._as_write(operation, request, caller)
         if write.binding != standing.binding:
             problem = NotConfirmed(
-                "Nothing more was sent: this is not the upload that was approved. The file or the arguments changed, "
-                "or the caller, the endpoint or the access key did.",
+                "Nothing more was sent: this is not the upload that was approved. The file, the arguments, the caller, "
+                "the endpoint or the access key changed.",
                 hint="Start a new upload.",
             )
             await self._refuse(write, "resumed", problem)

@@ -1,4 +1,4 @@
-"""The limits that the operator sets on every write, except the one per day, which the store counts."""
+"""The operator's limits on every write, except the daily limit, which the store enforces."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from cams_mcp.store import Standing, Write
 
 
 def limit_problem(write: Write, policy: Policy, channel: Channel, standing: Standing | None) -> NotConfirmed | None:
-    """Why the operator does not allow `write`, whoever approves it; None if it is allowed."""
+    """Why the operator does not allow `write`, no matter who approves it; None if it is allowed."""
     effect = write.effect
     if policy.read_only:
         return NotConfirmed("Nothing was sent: this server is read-only (--read-only).")
     if policy.targets and write.target_id not in policy.targets:
         return NotConfirmed(
-            f"Nothing was sent: this server may not write to this {effect.target}; the operator allows some with "
-            "--allow-audience.",
+            f"Nothing was sent: the operator does not allow writes to this {effect.target} (--allow-audience).",
             hint="No argument can override this limit.",
         )
     if channel == "off" and standing is not None and standing.doubtful:
         return _doubtful(write)
     if policy.per_call is not None and write.amount > policy.per_call:
         return NotConfirmed(
-            f"Nothing was sent: this server sends at most {policy.per_call:,} {effect.units} in a call "
+            f"Nothing was sent: this server sends at most {policy.per_call:,} {effect.units} per call "
             "(--max-users-per-call).",
             hint="No argument can override this limit.",
         )
@@ -31,7 +30,7 @@ def limit_problem(write: Write, policy: Policy, channel: Channel, standing: Stan
 
 
 def _doubtful(write: Write) -> NotConfirmed:
-    """The error for a resume under --confirm off that may send something a second time."""
+    """The error for a resume under --confirm off that could send something twice."""
     return NotConfirmed(
         "Nothing was sent: this upload stopped at a batch with an unknown outcome. Resuming it would send "
         f"{write.amount:,} {write.effect.units}, some of which may already have been sent. With --confirm off, no one "

@@ -1,4 +1,4 @@
-"""What the guard is given: the operator's rules, and what sends."""
+"""What the guard works with: the operator's rules, and the service that sends."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Policy:
     """What the operator allows.
 
     Attributes:
-        confirm: "auto" asks through the client if it can ask and else takes two steps; "token" always takes two steps;
-            "off" sends without confirmation, for unattended pipelines.
-        ask_seconds: how long a question put mid-call may stay unanswered.
-        hold_seconds: for how long the same list to the same target counts as a repetition. The question then says
-            so; with "off" it is refused.
-        read_only: nothing is written, whoever asks and however it was approved.
-        per_call: the most units a call may send; None is no limit.
-        per_day: the most units that may be sent to one target in 24 hours; None is no limit.
+        confirm: "auto" asks through the client if the client can ask, and otherwise takes two steps; "token" always
+            takes two steps; "off" sends without confirmation, for unattended pipelines.
+        ask_seconds: how long a question may stay unanswered.
+        hold_seconds: how long an identical list for the same target counts as a duplicate. The question then says so;
+            with "off", the guard rejects the write.
+        read_only: reject every write, no matter who asks or how it was approved.
+        per_call: the maximum number of units per call; None for no limit.
+        per_day: the maximum number of units sent to one target in 24 hours; None for no limit.
         targets: the ids of the only targets that may be written to; empty allows all.
     """
 
@@ -36,10 +36,10 @@ class Policy:
 
 
 class Service(Protocol):
-    """Where writes go: `cams_mcp.api.client.CamsClient`."""
+    """Sends writes and runs look-ups. `cams_mcp.api.client.CamsClient` implements it."""
 
     async def call(self, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT: ...
 
     async def identity(self) -> str:
-        """The endpoint and the access key id that a write would go out with."""
+        """The endpoint and the access key id that a write would be sent with."""
         ...

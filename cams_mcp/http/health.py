@@ -17,7 +17,7 @@ CACHE_SECONDS = 5.0
 CHECK_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
-Check = Callable[[], Awaitable[object]]
+HealthCheck = Callable[[], Awaitable[object]]
 
 
 class Health:
@@ -31,7 +31,7 @@ class Health:
 
     def __init__(
         self,
-        checks: Mapping[str, Check],
+        checks: Mapping[str, HealthCheck],
         *,
         is_stopping: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.monotonic,
@@ -71,7 +71,7 @@ class Health:
             return self._failed
 
 
-async def _passes(name: str, check: Check) -> bool:
+async def _passes(name: str, check: HealthCheck) -> bool:
     try:
         with anyio.fail_after(CHECK_SECONDS):
             await check()

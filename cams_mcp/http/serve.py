@@ -16,7 +16,7 @@ from cams_mcp.errors import ConfigurationError
 from cams_mcp.http.addresses import is_hidden, url_on
 from cams_mcp.http.app import http_app
 from cams_mcp.http.auth import JwtVerifier, KeySet, TokenFile, current_access
-from cams_mcp.http.health import Check, Health
+from cams_mcp.http.health import Health, HealthCheck
 from cams_mcp.http.limits import LimitedTools
 from cams_mcp.http.shutdown import Draining
 from cams_mcp.http.sockets import bind, serve_http
@@ -48,7 +48,7 @@ async def run_http(
         announce(HIDDEN, log_format)
     catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
     store = store_of(settings)
-    checks: dict[str, Check] = {"credentials": credentials_of(settings)}
+    checks: dict[str, HealthCheck] = {"credentials": credentials_of(settings)}
     if catalog.writing:
         checks["store"] = partial(in_thread, partial(store.digest, "ready"))
     if isinstance(verifier, JwtVerifier):

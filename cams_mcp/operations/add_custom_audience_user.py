@@ -1,4 +1,4 @@
-"""AddCustomAudienceUser, as documented on its page of the CAMS API reference: the one write."""
+"""AddCustomAudienceUser, as documented on its page of the CAMS API reference: the only write."""
 
 from typing import Annotated, ClassVar
 
@@ -16,16 +16,16 @@ MAX_USERS = 10_000
 
 
 def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list[AudienceUser] | None:
-    # A flag that is wrong itself is not in the data; it has its own error.
+    # An invalid flag is missing from the data and reported separately.
     if users is None and info.data.get("batch_last_flag", True) is not True:
-        raise wrong("is required (it may be left out only with batch_last_flag true)")
+        raise wrong("is required (may be omitted only if batch_last_flag is true)")
     return users
 
 
 class AddCustomAudienceUserRequest(Request):
-    """Add people to a custom audience: hands their e-mails and phones to Meta for matching. Cannot be undone. Call \
-only when the user asked for it, with the user's own list. Nothing is sent until the user confirms: a dialog appears, \
-or you get a preview and a confirmation_token: show the preview, and call again only after their yes. Meta discards \
+    """Add people to a custom audience: sends their e-mails and phones to Meta for matching. Cannot be undone. Call \
+only at the user's request, with the user's own list. Nothing is sent until the user confirms: a dialog appears, or \
+you get a preview and a confirmation_token. Show the preview, and call again only after they confirm. Meta discards \
 uploads with under 100 matches; matching takes up to a day."""
 
     in_body: ClassVar[frozenset[str]] = frozenset({"Users"})
@@ -34,14 +34,14 @@ uploads with under 100 matches; matching takes up to a day."""
     page_id: Annotated[Id, Field(description="From list_custom_audience.")]
     ad_account_id: Annotated[Id, Field(description="From list_custom_audience.")]
     custom_audience_id: Annotated[Id, Field(description="From list_custom_audience.")]
-    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users over all batches."), BOUNDED] = None
+    estimated_num_total: Annotated[int | None, Field(ge=0, description="Users in all batches."), BOUNDED] = None
     batch_last_flag: Annotated[bool | None, Field(description="True on the last batch.")] = None
     users: Annotated[
         Annotated[list[AudienceUser], Field(min_length=1, max_length=MAX_USERS)] | None,
         NESTED,
         AfterValidator(_check_users),
         Field(
-            description="People; phones as digits with country code. Left out only with batch_last_flag.",
+            description="People; phones as digits with country code. Omit only with batch_last_flag.",
             validate_default=True,
         ),
     ] = None
@@ -70,7 +70,7 @@ uploads with under 100 matches; matching takes up to a day."""
 
 
 class AddCustomAudienceUserResponse(Response):
-    """CAMS says only that it accepted the call, never how many people matched."""
+    """CAMS reports only that it accepted the call, never how many people matched."""
 
 
 ADD_CUSTOM_AUDIENCE_USER = Operation(
@@ -79,7 +79,7 @@ ADD_CUSTOM_AUDIENCE_USER = Operation(
     request=AddCustomAudienceUserRequest,
     response=AddCustomAudienceUserResponse,
     effect=Effect(
-        tick="Tick to hand these addresses to Meta. It cannot be undone.",
+        tick="Tick to send these people's contact details to Meta. This cannot be undone.",
         unit="user",
         target="audience",
         target_argument="custom_audience_id",

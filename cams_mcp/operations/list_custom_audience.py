@@ -10,15 +10,15 @@ from cams_mcp.operation import PAGE_OBJECT, Operation
 
 
 class ListCustomAudienceRequest(Request):
-    """List the Meta custom audiences of a Messenger page, with ids and sizes. token_total is the size in tokens, \
-not people; times are as CAMS gives them."""
+    """List the Meta custom audiences of a Messenger page, with ids and sizes. token_total counts tokens, not people; \
+times are as CAMS returns them."""
 
     cust_space_id: Annotated[Id, Field(description="From list_instance.")]
     page_id: Annotated[Id, Field(description="Messenger Page ID; ask if unknown.")]
-    ad_account_id: Annotated[Id | None, Field(description="Only this ad account.")] = None
+    ad_account_id: Annotated[Id | None, Field(description="Filter by ad account.")] = None
     token_type: Annotated[Text | None, Field(description="Filter, e.g. custom.")] = None
     custom_audience_name: Annotated[Text | None, Field(description="Filter by name.")] = None
-    custom_audience_id: Annotated[Id | None, Field(description="Only this one.")] = None
+    custom_audience_id: Annotated[Id | None, Field(description="Filter by id.")] = None
     page: PageArgument = Page()
 
 
@@ -34,8 +34,8 @@ class CustomAudience(Tolerant):
     upload_type: Annotated[str | None, Field(description="excel or intf (API).")] = None
     page_id: Annotated[str | None, Field(description="Its page.")] = None
     ad_account_id: Annotated[str | None, Field(description="For add_custom_audience_user.")] = None
-    create_time: Annotated[int | None, Field(description="As CAMS gives it.")] = None
-    update_time: Annotated[int | None, Field(description="As CAMS gives it.")] = None
+    create_time: Annotated[int | None, Field(description="As CAMS returns it.")] = None
+    update_time: Annotated[int | None, Field(description="As CAMS returns it.")] = None
 
 
 class ListCustomAudienceResponse(Listing):

@@ -1,4 +1,4 @@
-"""ListInstance, as documented on its page of the CAMS API reference; BindId and IsBind are in the official SDK only."""
+"""ListInstance, as documented on its page of the CAMS API reference. Only the official SDK has BindId and IsBind."""
 
 import re
 from datetime import datetime
@@ -15,15 +15,15 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 
 def _check_time(value: str) -> str:
     try:
-        # strptime alone takes digits of any script, and any white space.
-        datetime.strptime(value if _TIME.fullmatch(value) else "", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - the form only
+        # strptime alone accepts digits of any script and any whitespace.
+        datetime.strptime(value if _TIME.fullmatch(value) else "", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - format only
     except ValueError:
         raise wrong("must look like 2026-01-31 00:00:00") from None
     return value
 
 
 class ListInstanceRequest(Request):
-    """List this account's channel instances. Call it first: its rows give the cust_space_id of the other tools \
+    """List this account's channel instances. Call it first to get the cust_space_id for the other tools \
 (direct customers: the instance_id)."""
 
     channel_type: Annotated[
@@ -32,23 +32,23 @@ class ListInstanceRequest(Request):
         Field(description="whatsapp, messenger, instagram or viber."),
     ] = None
     instance_name: Annotated[Text | None, Field(description="Filter by name.")] = None
-    instance_id: Annotated[Id | None, Field(description="Only this one.")] = None
+    instance_id: Annotated[Id | None, Field(description="Filter by id.")] = None
     submit_time: Annotated[
         Annotated[str, AfterValidator(_check_time)] | None,
         Field(description="YYYY-MM-DD HH:MM:SS."),
     ] = None
-    resource_group_id: Annotated[Id | None, Field(description="Only this group.")] = None
+    resource_group_id: Annotated[Id | None, Field(description="Filter by group.")] = None
     filter_str: Annotated[Text | None, Field(description="Free text filter.")] = None
     bind_id: Annotated[Id | None, Field(description="Filter by bound id.")] = None
     is_bind: Annotated[bool | None, Field(description="Only bound, or only unbound.")] = None
-    page_size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows a page."), BOUNDED] = DEFAULT_PAGE_SIZE
+    page_size: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Rows per page."), BOUNDED] = DEFAULT_PAGE_SIZE
     page_index: Annotated[int, Field(ge=1, description="Page number."), BOUNDED] = 1
 
 
 class Instance(Tolerant):
     """One channel instance."""
 
-    cust_space_id: Annotated[str | None, Field(description="cust_space_id of the other tools.")] = None
+    cust_space_id: Annotated[str | None, Field(description="cust_space_id for the other tools.")] = None
     instance_id: Annotated[str | None, Field(description="Its id.")] = None
     instance_name: Annotated[str | None, Field(description="Its name.")] = None
     instance_description: Annotated[str | None, Field(description="Free text.")] = None
@@ -67,7 +67,7 @@ class Instance(Tolerant):
 class ListInstanceResponse(Listing):
     total: Annotated[
         int | None,
-        Field(description="Rows over all pages.", validation_alias=AliasChoices("TotalCount", "total")),
+        Field(description="Rows on all pages.", validation_alias=AliasChoices("TotalCount", "total")),
     ] = None
     data: Annotated[list[Instance], Rows, Field(description="The instances.")] = Field(default_factory=list[Instance])
 

@@ -11,14 +11,14 @@ from cams_mcp.operation import PAGE_OBJECT, Operation
 
 class ListMessageCampaignRequest(Request):
     """List the marketing message campaigns of a Messenger page with status and budget \
-(daily or lifetime; CAMS does not say its currency unit)."""
+(daily or lifetime; CAMS omits the currency unit)."""
 
     cust_space_id: Annotated[Id, Field(description="From list_instance.")]
     page_id: Annotated[Id, Field(description="Messenger Page ID; ask if unknown.")]
-    ad_account_id: Annotated[Id | None, Field(description="Only this ad account.")] = None
+    ad_account_id: Annotated[Id | None, Field(description="Filter by ad account.")] = None
     status: Annotated[Text | None, Field(description="Status, e.g. AVAILABLE.")] = None
     campaign_name: Annotated[Text | None, Field(description="Filter by name.")] = None
-    campaign_id: Annotated[Id | None, Field(description="Only this one.")] = None
+    campaign_id: Annotated[Id | None, Field(description="Filter by id.")] = None
     page: PageArgument = Page()
 
 
@@ -32,7 +32,7 @@ class MessageCampaign(Tolerant):
     budget_type: Annotated[str | None, Field(description="daily or lifetime.")] = None
     page_id: Annotated[str | None, Field(description="Its page.")] = None
     ad_account_id: Annotated[str | None, Field(description="Its ad account.")] = None
-    create_time: Annotated[int | None, Field(description="As CAMS gives it.")] = None
+    create_time: Annotated[int | None, Field(description="As CAMS returns it.")] = None
 
 
 class ListMessageCampaignResponse(Listing):

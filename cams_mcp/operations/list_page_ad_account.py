@@ -1,4 +1,4 @@
-"""ListPageAdAccount, as the official SDK has it. Not a tool: the guard's question looks up the ad account's name."""
+"""ListPageAdAccount, as the official SDK declares it. Not a tool: the question looks up the ad account's name."""
 
 from typing import Annotated
 

@@ -16,10 +16,10 @@ class Values:
     """Where an argument's values come from.
 
     Attributes:
-        operation: lists them.
-        elements: of a row; the first that is not empty is the value.
-        arguments: of the operation.
-        needs: further arguments of the operation, taken from the prompt's. Without all of them nothing is listed.
+        operation: lists the values.
+        elements: the elements of a row to try; the first non-empty one is the value.
+        arguments: fixed arguments of the operation.
+        needs: further arguments of the operation, taken from the prompt's. If one is missing, no values are listed.
     """
 
     operation: AnyOperation

@@ -1,4 +1,4 @@
-"""The sandbox: CAMS's operations over a made-up account, with its limits, its shapes and its quirks."""
+"""The sandbox: CAMS operations on a made-up account, with the limits, response shapes and quirks of CAMS."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cams_mcp.api.credentials import AccessKey
 from cams_mcp.sandbox.answers import find_answer
 from cams_mcp.sandbox.faults import Faults
 from cams_mcp.sandbox.gateway import Gateway, Refused, WireRequest
-from cams_mcp.sandbox.state import PERSON, State
+from cams_mcp.sandbox.state import Contact, State
 
 SANDBOX_KEY = AccessKey("sandbox-id", "sandbox-secret")
-"""Opens nothing but the sandbox."""
+"""Works only with the sandbox."""
 
 API_VERSION = "2020-06-06"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An HTTP answer. `delay` is how long to wait first, in seconds; `broken` breaks the connection instead."""
+    """An HTTP response. `delay` is how long to wait before sending it, in seconds; `broken` breaks the connection."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,7 +36,7 @@ class HttpReply:
 
 @dataclass(frozen=True, slots=True)
 class ExecutedCall:
-    """One executed call, for tests: what arrived, `Users` included."""
+    """An executed call as it arrived, including `Users`, for tests."""
 
     action: str
     request_id: str
@@ -44,13 +44,13 @@ class ExecutedCall:
 
 
 class Sandbox:
-    """A CAMS endpoint without a socket: `handle` takes a request and gives a reply.
+    """A CAMS endpoint without a socket: `handle` takes a request and returns a reply.
 
     Args:
-        faults: what goes wrong, and how often.
-        key: the access key requests must be signed with.
-        now: the time, UTC.
-        keep_calls: how many of the executed calls `calls` remembers, the last ones.
+        faults: which faults to inject, and how often.
+        key: the access key that must sign requests.
+        now: returns the current time, UTC.
+        keep_calls: how many of the latest executed calls `calls` keeps.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Sandbox:
         self._now = now
         self._gateway = Gateway(key, now)
 
-    def people(self, custom_audience_id: str) -> set[PERSON]:
+    def people(self, custom_audience_id: str) -> set[Contact]:
         """The (e-mail, phone) pairs added to an audience."""
         return set(self._state.people.get(custom_audience_id, ()))
 
@@ -94,7 +94,7 @@ class Sandbox:
         except Refused as refused:
             status = refused.status
             document = {"Code": refused.code, "Message": refused.message, **refused.elements}
-            # Business errors come with HTTP 200 and say so; gateway errors name the host and a page to read.
+            # Business errors come with HTTP 200 and `Success: false`; gateway errors name the host.
             document |= {"Success": False} if status == 200 else {"HostId": request.headers.get("host", "")}
         body = json.dumps({"RequestId": request_id, **document}, ensure_ascii=False).encode()
         if self._faults.strikes("malformed"):

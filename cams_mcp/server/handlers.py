@@ -10,18 +10,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from cams_mcp.errors import CamsMcpError, InvalidArguments
 from cams_mcp.redaction import scrub
+from cams_mcp.server.caller import Context
 from cams_mcp.server.failures import report_failure
 
 if TYPE_CHECKING:
     from cams_mcp.server.completions import Completions
     from cams_mcp.server.listings import CallTool
-
-Context = ServerRequestContext[Any, Any]
 
 
 class PromptAndResourceHandlers:

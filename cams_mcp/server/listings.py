@@ -1,4 +1,4 @@
-"""Lists read for completion and resources: page by page through the tools, so that every limit holds for them too."""
+"""Reads lists for completions and resources page by page, through the tools, so that every limit applies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cams_mcp.operation import AnyOperation
 
 Row = dict[str, Any]
 CallTool = Callable[[str, dict[str, Any]], Awaitable[Any]]
-"""Calls a tool, given its name and arguments, and gives the result's structured content."""
+"""Calls a tool, given its name and arguments, and returns the result's structured content."""
 
 PAGE_SIZE = 100
 
@@ -17,14 +17,14 @@ PAGE_SIZE = 100
 async def read_rows(
     call: CallTool, operation: AnyOperation, arguments: dict[str, Any], *, most_pages: int
 ) -> tuple[list[Row], int | None]:
-    """The rows of the first pages of a list, and the number of all rows; None if it is not known.
+    """Read the first pages of a list. Returns the rows, and the total number of rows or None if it is unknown.
 
     Args:
-        operation: one that lists in pages.
-        most_pages: where to stop, in calls.
+        operation: an operation that lists in pages.
+        most_pages: the maximum number of calls.
 
     Raises:
-        CamsMcpError: as `cams_mcp.errors` says.
+        CamsMcpError: a call failed; see `cams_mcp.errors`.
     """
     rows: list[Row] = []
     total: int | None = None

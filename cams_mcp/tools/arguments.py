@@ -1,4 +1,4 @@
-"""The arguments of a tool call as a request model, or one error that names every wrong field and no value."""
+"""Parses a tool call's arguments into a request model, or raises one error with every invalid field and no values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cams_mcp.fields import PROBLEM
 from cams_mcp.operation import AnyTool
 
 _SHOWABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
-"""Names that may be repeated in an error. Anything else in the place of a name could be somebody's address."""
+"""Names that an error may repeat. Any other name could be someone's address."""
 
 MOST_RANGES = 12
 
@@ -23,14 +23,14 @@ _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not an argument of this tool",
     "string_type": "must be a string (put numbers in quotes)",
-    "string_unicode": "has a character that cannot be encoded (half of a surrogate pair)",
+    "string_unicode": "contains a character that cannot be encoded (half of a surrogate pair)",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "finite_number": "must be a whole number",
     "int_from_float": "must be a whole number",
-    "int_parsing_size": "must be a whole number of usual size",
+    "int_parsing_size": "has too many digits",
     "list_type": "must be an array",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
@@ -44,10 +44,13 @@ _WORDS = {
 
 
 def parse_arguments(tool: AnyTool, arguments: Mapping[str, Any], more: Iterable[str] = ()) -> Any:
-    """Validate. `more` names the tool's arguments that are not the operation's own, for the error about unknown ones.
+    """Validate a tool call's arguments.
+
+    Args:
+        more: names of further arguments that the tool accepts, for the error about unknown arguments.
 
     Raises:
-        InvalidArguments: one line per wrong field, equal ones of many users on one line.
+        InvalidArguments: one line per invalid field; users with the same problem share a line.
     """
     try:
         return tool.request.model_validate(dict(arguments))
@@ -75,7 +78,7 @@ def _path(loc: tuple[int | str, ...]) -> tuple[str, int]:
         if isinstance(part, int):
             path, row = f"{path}[]", part
         else:
-            name = part if _SHOWABLE.fullmatch(part) else "(a name not shown)"
+            name = part if _SHOWABLE.fullmatch(part) else "(name not shown)"
             path = f"{path}.{name}" if path else name
     return path or "arguments", row
 
@@ -88,8 +91,8 @@ def _words(detail: ErrorDetails, known: list[str]) -> str:
     words = template.format(**context)
     if kind == "extra_forbidden" and known:
         if (twice := to_snake(str(detail["loc"][0]))) in known:
-            return f"is given in two spellings; keep {twice} only"
-        words += f" (it takes {', '.join(known)})"
+            return f"appears in two spellings; keep only {twice}"
+        words += f" (it accepts {', '.join(known)})"
     return words
 
 

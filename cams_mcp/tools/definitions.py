@@ -1,7 +1,7 @@
-"""The tools as clients list them, made beforehand, and which of them a caller sees.
+"""The tool definitions that clients list, and which of them each caller sees.
 
-Building the definitions from their models costs a twentieth of the server's start, and nothing else at start needs the
-models. So `tools.json` beside this file holds them; it is also where a change of a model shows in review.
+Building the definitions from the models would add about 5% to startup, which needs the models for nothing else. So
+`tools.json`, next to this file, holds prebuilt definitions. It also makes changes to the models visible in review.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SNAPSHOT = Path(__file__).with_name("tools.json")
 
 
 class Catalog:
-    """The tools of one server. Here is decided which of them a caller sees and may call, and nowhere else.
+    """The tools of one server. Only this class decides which of them a caller sees and may call.
 
     Attributes:
-        instructions: for the assistant, when a client connects.
-        writing: the names of the tools that write, or may: all that are not declared read-only.
+        instructions: sent to the assistant when a client connects.
+        writing: names of the tools that write or may write: every tool not declared read-only.
     """
 
     def __init__(self, tools: Iterable[types.Tool], instructions: str = "") -> None:
@@ -46,11 +46,11 @@ class Catalog:
         return self._tools.get(name)
 
     def visible(self, access: Access) -> list[types.Tool]:
-        """The tools that a caller sees, in the order of listing."""
+        """The tools that a caller sees, in listing order."""
         return [tool for tool in self if self.missing_scope(tool.name, access) is None]
 
     def missing_scope(self, name: object, access: Access) -> str | None:
-        """The scope that a caller lacks for a tool; None if it may call it."""
+        """The scope that a caller lacks for a tool; None if the caller may call it."""
         if not access.may_read:
             return READ_SCOPE
         return WRITE_SCOPE if name in self.writing and not access.may_write else None
@@ -70,8 +70,8 @@ def load_catalog(*, read_only: bool = False, uploads: bool = False) -> Catalog:
 
 
 def render_snapshot() -> str:
-    """The text of `tools.json` for the operations as they are."""
-    from cams_mcp.operations import INSTRUCTIONS, OPERATIONS  # only to make the snapshot
+    """The text of `tools.json` for the current operations."""
+    from cams_mcp.operations import INSTRUCTIONS, OPERATIONS  # needed only to build the snapshot
     from cams_mcp.tools.schemas import make_tool
     from cams_mcp.upload.service import FILE_TOOLS
 

@@ -1,4 +1,4 @@
-"""What a tool call returns, and what runs tools. Cheap to import: the server starts without the toolbox."""
+"""The result of a tool call, and the interface that runs tools. Lets the server start without importing the toolbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ToolResult:
 
 
 class Tools(Protocol):
-    """Runs tools. `cams_mcp.tools.toolbox.Toolbox` does."""
+    """Runs tools. `cams_mcp.tools.toolbox.Toolbox` implements it."""
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
@@ -31,5 +31,5 @@ class Tools(Protocol):
 
 
 def as_text(content: object) -> str:
-    """Compact JSON, as results go to a client."""
+    """Compact JSON, the form in which clients receive results."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))

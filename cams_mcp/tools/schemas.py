@@ -1,6 +1,6 @@
-"""JSON schemas of tools, from the pydantic models, in the form every client accepts.
+"""JSON schemas of tools, built from the pydantic models, in a form that every client accepts.
 
-Flat: no `$ref`, no `$defs`, no unions; an optional value is one that may be left out. Several clients reject more.
+Schemas are flat, without `$ref`, `$defs` or unions, which several clients reject. Optional values may be omitted.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Schema = dict[str, Any]
 TOKEN_ARGUMENT = "confirmation_token"  # noqa: S105 - an argument's name
 
 WRITE_INPUT: Schema = {
-    TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user said yes. Never invent it."}
+    TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user confirms. Never invent it."}
 }
 WRITE_OUTPUT: Schema = {
     "status": {"type": "string", "enum": ["sent", "stopped", "confirmation_required"]},
-    "preview": {"type": "string", "description": "Show it to the user word for word."},
+    "preview": {"type": "string", "description": "Show it to the user verbatim."},
     TOKEN_ARGUMENT: {"type": "string"},
     "next": {"type": "string"},
 }
@@ -33,15 +33,15 @@ def input_schema(model: type[Request]) -> Schema:
 
 
 def output_schema(model: type[Result]) -> Schema:
-    """The schema of a tool's structured content: elements that always come are required.
+    """The schema of a tool's structured content. Elements that are always present are required.
 
-    With names and types only: what an assistant must know of a result stands in the tool's description, and five times
-    the same envelope explained would cost more context than all arguments together. The descriptions of the elements
-    are in the models and, from them, in the documentation.
+    It has names and types only. The tool's description says what an assistant must know about the result, and
+    describing the same envelope five times would cost more context than all arguments combined. The models describe
+    the elements, and the documentation is generated from the models.
     """
     schema = _without_descriptions(_flat(model))
     for node in schema["properties"].values():
-        # A default says what to leave out; what always comes needs none.
+        # A default tells a caller what it may omit. In a result it means nothing.
         node.pop("default", None)
     always = [
         name for name, field in model.model_fields.items() if field.get_default(call_default_factory=True) is not None
@@ -50,7 +50,7 @@ def output_schema(model: type[Result]) -> Schema:
 
 
 def described_output(model: type[Result]) -> Schema:
-    """The same with every description, for the documentation."""
+    """The same schema with every description, for the documentation."""
     return _flat(model, words=True)
 
 
@@ -74,7 +74,7 @@ def _flat(model: type[Request | Result], *, words: bool = False) -> Schema:
     raw = model.model_json_schema(by_alias=False)
     raw.pop("description", None)
     definitions = raw.pop("$defs", {})
-    # The field that holds a nested object describes it; its own words are for the documentation.
+    # The field that holds a nested object describes it. Only the documentation needs the object's own descriptions.
     return _flatten(raw, definitions if words else _without_descriptions(definitions))
 
 
@@ -94,7 +94,7 @@ def _flatten(node: Any, definitions: Schema) -> Any:
     if isinstance(schema.get("title"), str):
         del schema["title"]
     if schema.get("minLength") == 1:
-        # Said by "required" well enough; twelve of them cost as much context as a field.
+        # "required" says enough, and twelve of these cost as much context as a field.
         del schema["minLength"]
     if not isinstance(schema.get("default"), int | str):
         schema.pop("default", None)
@@ -106,7 +106,7 @@ def _flatten(node: Any, definitions: Schema) -> Any:
 
 
 def make_tool(operation: AnyTool) -> types.Tool:
-    """The definition of a tool, as a client lists it."""
+    """The definition of a tool that clients list."""
     request: type[Request] = operation.request
     writes = operation.writes
     given, result = input_schema(request), output_schema(operation.response)
@@ -119,6 +119,6 @@ def make_tool(operation: AnyTool) -> types.Tool:
         description=request.__doc__,
         input_schema=given,
         output_schema=result,
-        # The other hints say nothing about a tool that only reads.
+        # The other hints do not apply to a read-only tool.
         annotations=types.ToolAnnotations(read_only_hint=not writes, destructive_hint=writes or None),
     )

@@ -1,4 +1,4 @@
-"""Operations as MCP tools: definitions, and a call from arguments to outcome."""
+"""Runs operations as MCP tools: from a call's arguments to its result."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 _TOKEN_SPELLINGS = (TOKEN_ARGUMENT, "ConfirmationToken")
 
 NEXT_AFTER_PREVIEW = (
-    "Nothing was sent yet. Show the preview to the user. Only after their explicit yes, call this tool again within "
-    "10 minutes with exactly the same arguments plus this confirmation_token. Do not decide for the user."
+    "Nothing has been sent yet. Show the preview to the user. Only after their explicit yes, call this tool again "
+    "within 10 minutes with exactly the same arguments plus this confirmation_token. Do not decide for the user."
 )
 
 
 Handler = Callable[..., Awaitable["Result | Question | Preview"]]
-"""Runs a tool, given its request and caller; one that writes also `token` and `answered`."""
+"""Runs a tool, given its request and caller. A tool that writes also takes `token` and `answered`."""
 
 
 class Toolbox:
-    """The tools over given collaborators.
+    """Runs tools.
 
     Args:
-        operations: what to offer.
-        service: runs them.
-        guard: lets writes out.
-        uploads: runs the file tools; None leaves them out.
-        result_tokens: the most that a list may take of an assistant's context, about; the rest is for another call.
+        operations: the operations to offer.
+        service: runs operations that read.
+        guard: confirms and sends writes.
+        uploads: runs the file tools; None to leave them out.
+        result_tokens: about how much of an assistant's context a list may use. The rest takes another call.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class Toolbox:
         """Run the tool `name`.
 
         Raises:
-            KeyError: no such tool.
-            CamsMcpError: as `cams_mcp.errors` says.
+            KeyError: the tool does not exist.
+            CamsMcpError: the call failed; see `cams_mcp.errors`.
         """
         tool, run = self._tools[name]
         given, more, how = dict(arguments), [], {}

@@ -1,7 +1,7 @@
-"""Results that fit: a list that would fill an assistant's context is cut at a row, and says how to get the rest.
+"""Truncates a list that would fill an assistant's context, and tells the assistant how to get the rest.
 
-CAMS pages by size and number, so the rest begins at the first row that was cut only if its place in the whole list is
-a multiple of the next page's size. The cut is made where such a size is nearly as large as the part that is shown.
+CAMS pages by size and number. The next page can start at the first omitted row only if that row's offset in the whole
+list is a multiple of the page size. The cut is made where such a size is nearly as large as the part shown.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from cams_mcp.operation import Pages
 from cams_mcp.tools.result import as_text
 
 CHARACTERS_PER_TOKEN = 4
-"""Of Latin text and JSON. Others, such as Chinese, are nearer to one token a character."""
+"""For Latin text and JSON. Other scripts, such as Chinese, take closer to one token per character."""
 
 
 def tokens(text: str) -> int:
-    """An estimate of the tokens of `text` that is rather too high."""
+    """Estimate the number of tokens in `text`, erring on the high side."""
     beyond = 0 if text.isascii() else sum(character > "\x7f" for character in text)
     return -(-(len(text) - beyond) // CHARACTERS_PER_TOKEN) + beyond
 
 
 def fit(content: dict[str, Any], pages: Pages, request: Request, budget: int) -> dict[str, Any]:
-    """`content`, the result of a list, within `budget` tokens.
+    """Return `content`, the result of a list, cut to `budget` tokens.
 
-    At least one row is left, whatever its size: a page without rows leads nowhere.
+    Keeps at least one row, whatever its size: after a page without rows, the caller could not continue.
     """
     rows: list[Any] = content.get("data", [])
     size, index = pages.window(request)
@@ -34,7 +34,7 @@ def fit(content: dict[str, Any], pages: Pages, request: Request, budget: int) ->
         return content
     if not _is_as_asked(content.get("total"), len(rows), size, index):
         return content
-    # With a note and numbers of full length in place.
+    # Leave room for the note, with numbers of maximum length.
     shell: dict[str, Any] = content | {"data": ()} | _rest(pages, size * index, size * index, size)
     left = budget - tokens(as_text(shell))
     sums = accumulate(tokens(as_text(row)) + 1 for row in rows)
@@ -45,16 +45,16 @@ def fit(content: dict[str, Any], pages: Pages, request: Request, budget: int) ->
 
 
 def _is_as_asked(total: int | None, rows: int, size: int, index: int) -> bool:
-    """Whether it is known where these rows stand in the whole list. It is not if the service pages by its own size."""
+    """Whether the offset of these rows in the whole list is known. It is not if the service changed the page size."""
     if rows > size:
         return False
     return index == 1 or total is None or rows == min(size, total - (index - 1) * size)
 
 
 def _cut(before: int, fitting: int) -> tuple[int, int]:
-    """How many rows to show of those that fit, and the size of the next page, given the rows of the pages before.
+    """How many of the fitting rows to show, and the next page's size, given the number of rows on earlier pages.
 
-    The best is where both are large.
+    Picks the pair whose smaller number is largest.
     """
     best = (1, 1)
     for shown in range(fitting, 0, -1):
@@ -69,7 +69,7 @@ def _cut(before: int, fitting: int) -> tuple[int, int]:
 def _rest(pages: Pages, next_size: int, next_index: int, shown: int) -> dict[str, Any]:
     page = pages.arguments(next_size, next_index)
     note = (
-        f"Only the first {shown} rows of this page are shown, so that they fit your context. "
-        f"For the rest call again with {as_text(page)} and all else the same."
+        f"Only the first {shown} rows of this page are shown, to fit your context. "
+        f"For the rest, call again with {as_text(page)} and otherwise the same arguments."
     )
     return {"has_more": True, "next_index": next_index, "next_size": next_size, "note": note}

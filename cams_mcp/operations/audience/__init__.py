@@ -1,1 +1,1 @@
-"""What AddCustomAudienceUser needs besides its own module."""
+"""People and confirmation questions, for AddCustomAudienceUser and uploads."""

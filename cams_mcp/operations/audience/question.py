@@ -1,7 +1,7 @@
-"""What the person who confirms AddCustomAudienceUser reads: names looked up in CAMS, counts, samples, consequences.
+"""The question that a person answers to confirm AddCustomAudienceUser: names from CAMS, counts, samples, consequences.
 
-Every line is a sentence of ours. What comes from outside, from CAMS, an assistant or a file, stands inside of it, short
-and in quotation marks, or is a number; so whatever comes, the question says the same and stays under 2,000 characters.
+Every line is one of our own sentences. Text from CAMS, an assistant or a file appears in it only as a number, or short
+and in quotation marks. No such text can change what the question says or make it longer than 2,000 characters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
 from cams_mcp.redaction import mask_email, mask_phone, printable, quoted
 
 MIN_MATCHED = 100
-"""Below this many matched users Meta discards the data ("If fewer than 100 users are matched, Meta discards")."""
+"""Meta discards the data if fewer users match ("If fewer than 100 users are matched, Meta discards")."""
 
 LOOK_UPS: tuple[AnyOperation, ...] = (LIST_CUSTOM_AUDIENCE, LIST_INSTANCE, LIST_PAGE_AD_ACCOUNT)
 LOOK_UP_SECONDS = 15.0
@@ -32,7 +32,7 @@ MOST_EXAMPLES = 4
 
 
 class Target(Protocol):
-    """Where people go."""
+    """The audience to add people to, and what it belongs to."""
 
     @property
     def cust_space_id(self) -> str: ...
@@ -45,7 +45,7 @@ class Target(Protocol):
 
 
 class Addition(Target, Protocol):
-    """Who goes there: the arguments of AddCustomAudienceUser."""
+    """The arguments of AddCustomAudienceUser."""
 
     @property
     def users(self) -> Sequence[AudienceUser] | None: ...
@@ -56,12 +56,12 @@ class Addition(Target, Protocol):
 
 
 async def facts_of(request: Addition, look_up: LookUp) -> Facts:
-    """What the question about AddCustomAudienceUser states.
+    """The facts in the question about AddCustomAudienceUser.
 
-    A look-up that is denied or fails becomes a warning in the question; it does not stop it.
+    A look-up that is denied or fails adds a warning to the question and does not prevent it.
 
     Raises:
-        NotConfirmed: CAMS lists no such audience on this page.
+        NotConfirmed: CAMS does not list the audience on this page.
     """
     number = len(request.users or [])
     facts = await target_facts(request, number, look_up)
@@ -73,15 +73,16 @@ async def facts_of(request: Addition, look_up: LookUp) -> Facts:
 
 
 async def target_facts(request: Target, people: int, look_up: LookUp) -> Facts:
-    """The part of the question that states how many people go where.
+    """The part of the question that says how many people are added to which audience.
 
     Raises:
-        NotConfirmed: CAMS lists no such audience on this page.
+        NotConfirmed: CAMS does not list the audience on this page.
     """
     found = await _find(request, look_up)
     if "audience" in found.answered and found.audience is None:
         raise NotConfirmed(
-            "Nothing was sent and nobody was asked: CAMS lists no audience with this custom_audience_id on this page.",
+            "Nothing was sent, and the user was not asked: CAMS lists no audience with this custom_audience_id on this "
+            "page.",
             hint="Take custom_audience_id, page_id and cust_space_id from list_custom_audience.",
         )
     return _target(request, people, found)
@@ -89,7 +90,7 @@ async def target_facts(request: Target, people: int, look_up: LookUp) -> Facts:
 
 @dataclass(slots=True)
 class _Found:
-    """What CAMS told: names where it knew them, which questions it answered, and why not the others."""
+    """What CAMS returned: the names it knows, the look-ups it answered, and why the others failed."""
 
     audience: CustomAudience | None = None
     instance: str | None = None
@@ -121,12 +122,12 @@ async def _find(request: Target, look_up: LookUp) -> _Found:
             found.answered.add(name)
             found.failures.pop(name)
         except PermissionDenied:
-            found.failures[name] = "the access key may not look it up"
+            found.failures[name] = "the access key lacks permission"
         except CamsMcpError:
             found.failures[name] = "the look-up failed"
 
     questions = {"audience": audience, "instance": instance, "ad account": ad_account}
-    found.failures = dict.fromkeys(questions, "the look-up took too long")
+    found.failures = dict.fromkeys(questions, "the look-up timed out")
     with anyio.move_on_after(LOOK_UP_SECONDS):
         async with anyio.create_task_group() as group:
             for name, ask in questions.items():
@@ -135,7 +136,7 @@ async def _find(request: Target, look_up: LookUp) -> _Found:
 
 
 async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
-    """The instance of a space: direct customers use the instance's id, ISVs find the space among the instances."""
+    """The name of a space's instance. A direct customer's space id is the instance id; an ISV's is in the listing."""
     pages = [{"page_size": 100, "page_index": index} for index in range(1, MOST_INSTANCE_PAGES + 1)]
     for arguments in [{"instance_id": cust_space_id}, *pages]:
         wanted = LIST_INSTANCE.request.model_validate(arguments)
@@ -151,10 +152,12 @@ async def _instance_name(cust_space_id: str, look_up: LookUp) -> str | None:
 def _target(request: Target, number: int, found: _Found) -> Facts:
     audience = found.audience
     name = printable(audience.custom_audience_name or "") if audience else ""
-    size = f", {_amount(audience.token_total)} tokens now" if audience and audience.token_total is not None else ""
+    tokens = audience.token_total if audience else None
+    size = f", currently {_amount(tokens)} tokens" if tokens is not None else ""
     warnings = [f"CAMS did not return the {what}'s name: {why}." for what, why in found.failures.items()]
     if audience and audience.ad_account_id not in (None, request.ad_account_id):
-        warnings.insert(0, f"CAMS lists this audience under ad account {_id(audience.ad_account_id or '')} instead.")
+        other = _id(audience.ad_account_id or "")
+        warnings.insert(0, f"CAMS lists this audience under a different ad account: {other}.")
     return Facts(
         question=f"Add {_count(number)} to the Meta custom audience {quoted(name or request.custom_audience_id)}?",
         warnings=tuple(warnings),
@@ -173,30 +176,30 @@ def _people(request: Addition) -> list[str]:
     emails = [user.email for user in users if user.email is not None]
     phones = [user.phone for user in users if user.phone is not None]
     again = len(users) - len({person(user) for user in users})
-    twice = f"{again:,} listed twice or more" if again else "none listed twice"
-    lines = [f"{len(emails):,} with e-mail, {len(phones):,} with phone, {twice}."]
+    duplicates = f"{again:,} duplicate{'' if again == 1 else 's'}" if again else "no duplicates"
+    lines = [f"{len(emails):,} with e-mail, {len(phones):,} with phone, {duplicates}."]
     lines += examples([*map(mask_email, emails[:2]), *map(mask_phone, phones[:2])])
     if request.estimated_num_total is not None:
-        lines.append(f"The whole upload is said to have {_count(request.estimated_num_total)}.")
+        lines.append(f"The caller's estimate for the whole upload is {_count(request.estimated_num_total)}.")
     if request.batch_last_flag:
         lines.append("This is the last batch of the upload.")
     return lines
 
 
 def examples(masked: Sequence[str]) -> list[str]:
-    """The line that shows some masked addresses, if there are any."""
+    """A line of masked addresses as examples, if there are any."""
     shown = [f"{'e-mail' if '@' in address else 'phone'} {quoted(address)}" for address in masked[:MOST_EXAMPLES]]
-    return [f"For example {', '.join(shown)}."] if shown else []
+    return [f"For example: {', '.join(shown)}."] if shown else []
 
 
 def consequences(people: int) -> tuple[str, ...]:
-    """The lines that say what follows when so many people are sent in all."""
+    """The lines about the consequences of sending this many people in total."""
     discards = (
-        f"Meta discards uploads with under {MIN_MATCHED} matches: so few people will have no effect."
+        f"Meta discards uploads with fewer than {MIN_MATCHED} matches, so adding this few people will have no effect."
         if people < MIN_MATCHED
         else f"If Meta matches fewer than {MIN_MATCHED} of them, it discards the data."
     )
-    return ("Their addresses go to Meta. This cannot be undone.", discards)
+    return ("Their contact details will be sent to Meta. This cannot be undone.", discards)
 
 
 def _named(name: str | None, identifier: str) -> str:
@@ -204,12 +207,12 @@ def _named(name: str | None, identifier: str) -> str:
 
 
 def _id(identifier: str) -> str:
-    """A number as it is, anything else quoted: ids come from the assistant, and words could be read as ours."""
+    """A number unchanged, anything else quoted: the assistant supplies ids, and words in them could pass for ours."""
     return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else quoted(identifier)
 
 
 def _amount(number: int) -> str:
-    """A number of any length from outside, short."""
+    """Format an external number of any size so that it stays short."""
     return f"{number:,}" if abs(number) <= MOST else f"over {MOST:,}"
 
 

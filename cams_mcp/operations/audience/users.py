@@ -1,6 +1,6 @@
-"""The people of a call: how they are checked, normalised as Meta matches them, and digested.
+"""The people in a call: validation, normalisation as Meta matches them, and digests.
 
-Digests of lists do not depend on the order of people or on how a list arrived.
+The digest of a list does not depend on the order of its people or on how it arrived.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ from cams_mcp.fields import wrong
 from cams_mcp.models import Strict
 from cams_mcp.redaction import FILLERS
 
-Person = tuple[str, str]
-"""E-mail and phone, normalised; empty text for what is missing."""
-
 HASH_BYTES = 16
 
 LONGEST_EMAIL = 254
-"""RFC 5321's limit of a path."""
+"""RFC 5321's limit on the length of a path."""
 
 LONGEST_PHONE = 64
-"""With every separator that people write."""
+"""Including separators."""
 
 _PART = rf"\s@,;<>(){FILLERS}"
 EMAIL = re.compile(rf"[^{_PART}]+@[^{_PART}]+\.[^{_PART}.]+")
@@ -35,15 +32,15 @@ _PHONE_DIGITS = re.compile(r"\+?[0-9]{7,15}")
 
 def _check_email(value: str) -> str:
     address = value.strip()
-    # No mailbox has invisible characters, and half a surrogate pair cannot even be sent.
+    # No mailbox contains invisible characters, and half of a surrogate pair cannot even be encoded.
     if len(value) > LONGEST_EMAIL or not (address.isprintable() and EMAIL.fullmatch(address)):
-        raise wrong("must be an e-mail address like name@example.com (or leave it out)")
+        raise wrong("must be an e-mail address like name@example.com (or omit it)")
     return value
 
 
 def _check_phone(value: str) -> str:
     if len(value) > LONGEST_PHONE or not _PHONE_DIGITS.fullmatch(_PHONE_SEPARATORS.sub("", value)):
-        raise wrong("must be 7 to 15 digits with the country code (or leave it out)")
+        raise wrong("must be 7 to 15 digits including the country code (or omit it)")
     return value
 
 
@@ -62,19 +59,19 @@ class AudienceUser(Strict):
         return self
 
 
-def person(user: AudienceUser) -> Person:
-    """A user as Meta matches one: e-mail trimmed and in lower case, phone as digits; empty text for what is missing."""
+def person(user: AudienceUser) -> tuple[str, str]:
+    """A user as Meta matches them: e-mail trimmed and in lower case, phone as digits; "" if missing."""
     return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "")
 
 
 def person_hash(email: str, phone: str) -> bytes:
-    """A hash of one normalised person: e-mail trimmed and in lower case, phone as digits, "" for what is missing."""
+    """A hash of one person, normalised as by `person`."""
     return hashlib.sha256(f"{email}\0{phone}".encode()).digest()[:HASH_BYTES]
 
 
 def list_digest(hashes: Iterable[bytes]) -> int:
-    """A digest of a list without repetitions: the sum of its hashes, so it can be kept up one by one and in any order.
+    """A digest of a list without duplicates: the sum of its hashes, so it can be built one by one and in any order.
 
-    It tells equal lists, not forged ones; the store salts it before it is kept.
+    It identifies equal lists but does not withstand forgery. The store salts it before keeping it.
     """
     return sum(int.from_bytes(each, "little") for each in hashes) % (1 << 8 * HASH_BYTES)

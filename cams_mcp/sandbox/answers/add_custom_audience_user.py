@@ -8,7 +8,7 @@ from cams_mcp.operations.add_custom_audience_user import MAX_USERS
 from cams_mcp.operations.audience.question import MIN_MATCHED
 from cams_mcp.sandbox.gateway import Refused
 from cams_mcp.sandbox.rows import check_target, is_user, json_of, of_page
-from cams_mcp.sandbox.state import PERSON, State, Upload
+from cams_mcp.sandbox.state import Contact, State, Upload
 
 
 def answer(state: State, given: dict[str, str]) -> dict[str, Any]:
@@ -23,15 +23,15 @@ def answer(state: State, given: dict[str, str]) -> dict[str, Any]:
     users = json_of(given.get("Users", "[]"), "Users", list)
     last = given.get("BatchLastFlag", "").lower()
     if len(users) > MAX_USERS or not all(map(is_user, users)):
-        raise Refused(200, "InvalidParameter.Users", f"Users takes up to {MAX_USERS} objects of texts.")
+        raise Refused(200, "InvalidParameter.Users", f"Users accepts up to {MAX_USERS} objects with string values.")
     if not users and last != "true":
         raise Refused(400, "MissingUsers", "Users is mandatory for this action.")
     _add(state, {(user.get("Email"), user.get("Phone")) for user in users}, audience, goes_on=last == "false")
     return {"AccessDeniedDetail": "无", "Message": "OK", "Code": "OK", "Success": True}
 
 
-def _add(state: State, people: set[PERSON], audience: str, *, goes_on: bool) -> None:
-    """Count people, as Meta does: an upload of fewer than 100, over all its batches, is discarded."""
+def _add(state: State, people: set[Contact], audience: str, *, goes_on: bool) -> None:
+    """Count people as Meta does: discard an upload that has fewer than 100 in all its batches."""
     upload = state.uploads.setdefault(audience, Upload())
     upload.waiting |= people
     upload.counts = upload.counts or len(upload.waiting) >= MIN_MATCHED

@@ -19,6 +19,6 @@ def answer(state: State, given: dict[str, str]) -> dict[str, Any]:
         and equals(row, "CampaignId", given.get("CampaignId"))
     ]
     total, shown = nested_page(rows, given)
-    # The documented success carries this code: Success decides.
+    # The documentation's sample of a success has this code: `Success` decides.
     answer = {"AccessDeniedDetail": "None", "Message": "OK", "Code": "Example", "Success": True}
     return answer | {"Total": total, "Data": shown}
