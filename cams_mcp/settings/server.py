@@ -70,11 +70,11 @@ class Settings:
         least=0,
         most=8760,
     )
-    max_users_per_call: int | None = guard(None, "Reject writes of more people than this.", least=1)
+    max_users_per_call: int | None = guard(None, "Reject writes of more people than this in one call.", least=1)
     max_users_per_day: int | None = guard(
         None, "Reject writes that bring one audience above this many people in 24 hours.", least=1
     )
-    allow_audience: tuple[str, ...] = guard((), "Allow writes to this audience only.", metavar="ID")
+    allow_audience: tuple[str, ...] = guard((), "Allow writes only to this audience, given by id.", metavar="ID")
     read_only: bool = guard(False, "Leave out the tools that write, and reject every write.")
 
     state_dir: Path | None = state(
