@@ -76,7 +76,7 @@ class Tool(Generic[RequestT, ResultT]):
 class Operation(Tool[RequestT, ResponseT]):
     """A CAMS operation.
 
-    A write passes through the guard and is never resent when its outcome is unknown.
+    A write passes through the guard and is not resent when its outcome is unknown.
 
     Attributes:
         action: its name in CAMS, e.g. "ListInstance". The tool has the same name in snake_case.

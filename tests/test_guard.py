@@ -98,7 +98,7 @@ async def test_a_question_that_stays_unanswered_ends_in_nothing_sent(sandbox: Sa
     async with mcp_client(sandbox, mode="legacy", policy=policy, store=store, elicitation_callback=hang) as client:
         result = await client.call_tool(WRITE, LIST)
 
-    assert "not answered within 0.05 s" in text_of(result)
+    assert "did not answer within 0.05 s" in text_of(result)
     assert not writes_that_arrived(sandbox)
     assert [entry["event"] for entry in store.audit()] == ["asked", "declined"]
 

@@ -198,7 +198,7 @@ def test_the_reference_has_what_the_definitions_leave_out() -> None:
 
     # Descriptions of the elements of results.
     assert "| `data[].state` | string | E.g. published. |" in text
-    assert "| `next_size` | integer | Its size, if it must be another. |" in text
+    assert "| `next_size` | integer | Its size, if it must differ. |" in text
 
 
 def test_no_cell_of_the_reference_is_empty() -> None:

@@ -67,7 +67,7 @@ def test_a_question_that_is_not_answered_in_time_ends_the_program(
 
     assert status == (3 if command is upload else 1)
     assert output == ""
-    assert "not answered within 1 s" in shown
+    assert "did not answer within 1 s" in shown
     assert not writes_that_arrived(sandbox)
     assert events(tmp_path) == ["asked", "declined"]
 
