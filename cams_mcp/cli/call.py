@@ -13,7 +13,7 @@ import click
 
 from cams_mcp.app import open_toolbox
 from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
-from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
+from cams_mcp.cli.terminal import INTERRUPTED, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Question
 from cams_mcp.settings import Settings
 from cams_mcp.tools.definitions import load_catalog
@@ -37,7 +37,7 @@ def command(settings: Settings, tool: str, arguments: str) -> None:
     except KeyboardInterrupt:
         # Don't wait for threads that may be blocked on DNS or a disk.
         click.echo("\nInterrupted.", err=True)
-        os._exit(CALLED_OFF)
+        os._exit(INTERRUPTED)
     click.echo(_as_json(outcome))
     if outcome.get("status") == "confirmation_required":
         sys.exit(NOT_CONFIRMED)

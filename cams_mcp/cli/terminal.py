@@ -19,7 +19,7 @@ from cams_mcp.confirmation import Caller, Question, Reply
 NOT_CONFIRMED = 3
 """Exit status when a write was not confirmed or the guard blocked it. Nothing was sent."""
 
-CALLED_OFF = 130
+INTERRUPTED = 130
 """Exit status after Ctrl-C, following shell convention."""
 
 PROMPT = "Send it? [y/N]: "

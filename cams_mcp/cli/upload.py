@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from cams_mcp.app import open_uploads
 from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
-from cams_mcp.cli.terminal import CALLED_OFF, NOT_CONFIRMED, terminal_caller
+from cams_mcp.cli.terminal import INTERRUPTED, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Caller, Preview
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Result
@@ -83,7 +83,7 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
         raise SystemExit(NOT_CONFIRMED) from None
     except KeyboardInterrupt:
         click.echo("\nInterrupted. Run `cams-mcp uploads` to see what was sent, and --resume to continue.", err=True)
-        os._exit(CALLED_OFF)
+        os._exit(INTERRUPTED)
     if invalid.count:
         click.echo(f"{invalid.count:,} invalid rows listed in {printable(str(report), LONGEST_VALUE)}.", err=True)
     raise SystemExit(_show(outcome))

@@ -64,7 +64,7 @@ class HttpSettings:
         "worker and the sqlite store. Without a session, writes take two steps.",
     )
     grace: float = http(
-        20, "How long running calls may go on when the server is told to stop, in seconds.", least=0, most=3600
+        20, "How long running calls may take to finish when the server shuts down, in seconds.", least=0, most=3600
     )
     calls_at_once: int = http(16, "Maximum concurrent calls of one authenticated caller.", least=1, most=10_000)
     calls_per_minute: int = http(300, "Maximum calls per minute of one authenticated caller.", least=1, most=1_000_000)

@@ -83,7 +83,7 @@ class Step(ABC):
 
     @abstractmethod
     def release(self, number: int, amount: int) -> None:
-        """Count so many units fewer for such a write, once. Does nothing for other writes."""
+        """Reduce the count of such a write by `amount`, once. Does nothing for other writes."""
 
     @abstractmethod
     def append(self, event: Event, entry: Entry) -> None:

@@ -31,7 +31,7 @@ NEXT_AFTER_STOP = (
     "resume set to upload_id. People whose outcome is unknown are sent again only after another approval."
 )
 
-CUT_OFF = "the call was cancelled or cut off"
+INTERRUPTED = "the call was interrupted"
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class UploadRun:
 
         If cancelled, the current batch stays in the journal with an unknown outcome.
         """
-        state, reason = "stopped", CUT_OFF
+        state, reason = "stopped", INTERRUPTED
         try:
             reason = await self._send_batches()
             state = "stopped" if reason else "done"
