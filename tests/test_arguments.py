@@ -352,10 +352,10 @@ def test_any_valid_arguments_arrive_on_the_wire_as_they_were_given(
     parameters = parse_arguments(operation, written).parameters()
 
     expected = dict(arguments)
-    if operation is LIST_INSTANCE:
-        expected = {"page_size": 20, "page_index": 1} | expected
-    elif not operation.writes:
-        expected["page"] = DEFAULT_PAGE | expected.get("page", {})
+    if operation.pages:
+        page = operation.pages.arguments(20, 1)
+        inside = operation.pages.inside
+        expected = page | expected | ({inside: page[inside] | expected.get(inside, {})} if inside else {})
     read_back = {
         name: text if isinstance(wire(expected)[name], str) else json.loads(text)  # type: ignore[index]
         for name, text in parameters.items()

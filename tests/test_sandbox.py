@@ -402,7 +402,11 @@ def test_one_call_takes_ten_thousand_users(ask: Ask, sandbox: Sandbox, number: i
 # What the operations answer
 
 
-@pytest.mark.parametrize("action", PARAMETERS)
+# The same deletion would not succeed three times.
+REPEATABLE = [action for action in PARAMETERS if action.startswith(("List", "Get", "Add"))]
+
+
+@pytest.mark.parametrize("action", REPEATABLE)
 def test_parameters_have_the_same_effect_in_the_query_and_in_a_form(ask: Ask, sandbox: Sandbox, action: str) -> None:
     given = PARAMETERS[action]
     first, rest = dict(list(given.items())[:1]), dict(list(given.items())[1:])

@@ -175,11 +175,16 @@ def test_calls_leave_no_address_in_the_log(mode: str) -> None:
     users = [{"email": SECRET, "phone": PHONE}, *people(150)]
     with Program("serve", "--sandbox", "--confirm", "token", "--log-level", "debug", "--users-in", "query") as program:
         program.connect(mode)
-        preview = program.ask("tools/call", {"name": TOOLS[-1], "arguments": TARGET | {"users": users}})
+        preview = program.ask(
+            "tools/call", {"name": "add_custom_audience_user", "arguments": TARGET | {"users": users}}
+        )
         token = preview["result"]["structuredContent"]["confirmation_token"]
         arguments = TARGET | {"users": users, "confirmation_token": token}
-        sent = program.ask("tools/call", {"name": TOOLS[-1], "arguments": arguments})
-        program.ask("tools/call", {"name": TOOLS[-1], "arguments": TARGET | {"users": [{"email": f"{SECRET},"}]}})
+        sent = program.ask("tools/call", {"name": "add_custom_audience_user", "arguments": arguments})
+        program.ask(
+            "tools/call",
+            {"name": "add_custom_audience_user", "arguments": TARGET | {"users": [{"email": f"{SECRET},"}]}},
+        )
         program.end_input()
 
         assert program.status() == 0
