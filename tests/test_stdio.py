@@ -13,6 +13,7 @@ from support_process import ENVELOPE, Program
 
 EACH_ERA = pytest.mark.parametrize("mode", ERAS)
 TOOLS = list(VALID_ARGUMENTS)
+WRITE = "add_custom_audience_user"
 READS = [name for name in TOOLS if name.startswith("list_")]
 
 
@@ -175,15 +176,13 @@ def test_calls_leave_no_address_in_the_log(mode: str) -> None:
     users = [{"email": SECRET, "phone": PHONE}, *people(150)]
     with Program("serve", "--sandbox", "--confirm", "token", "--log-level", "debug", "--users-in", "query") as program:
         program.connect(mode)
-        preview = program.ask(
-            "tools/call", {"name": "add_custom_audience_user", "arguments": TARGET | {"users": users}}
-        )
+        preview = program.ask("tools/call", {"name": WRITE, "arguments": TARGET | {"users": users}})
         token = preview["result"]["structuredContent"]["confirmation_token"]
         arguments = TARGET | {"users": users, "confirmation_token": token}
-        sent = program.ask("tools/call", {"name": "add_custom_audience_user", "arguments": arguments})
+        sent = program.ask("tools/call", {"name": WRITE, "arguments": arguments})
         program.ask(
             "tools/call",
-            {"name": "add_custom_audience_user", "arguments": TARGET | {"users": [{"email": f"{SECRET},"}]}},
+            {"name": WRITE, "arguments": TARGET | {"users": [{"email": f"{SECRET},"}]}},
         )
         program.end_input()
 
