@@ -16,7 +16,7 @@ LEFT_BEHIND = shutil.ignore_patterns(
     ".git", ".venv", ".venvs", "node_modules", "__pycache__", ".hypothesis", ".*_cache", "dist", "build", "*.egg-info"
 )
 _BLOCK = re.compile(
-    r'^( *)```python title="(?P<file>[^"]+)"(?P<line> line)?\n(?P<code>.*?)^\1```$', re.MULTILINE | re.DOTALL
+    r'^( *)```(?:python|text) title="(?P<file>[^"]+)"(?P<line> line)?\n(?P<code>.*?)^\1```$', re.MULTILINE | re.DOTALL
 )
 
 
