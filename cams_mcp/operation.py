@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from cams_mcp.models import Listing, Request, Response, Result
+from cams_mcp.redaction import printable
 
 RequestT = TypeVar("RequestT", bound=Request)
 ResponseT = TypeVar("ResponseT", bound=Response)
@@ -38,6 +39,12 @@ class Pages:
         holder = getattr(request, self.inside) if self.inside else request
         return getattr(holder, self.size), getattr(holder, self.index)
 
+
+LONGEST_LINE = 600
+"""Characters of one line of a question."""
+
+RESERVED = frozenset({"status", "preview", "confirmation_token"})
+"""What the result of every write contains besides the elements of CAMS."""
 
 PAGE_OBJECT = Pages("size", "index", inside="page")
 PAGE_ARGUMENTS = Pages("page_size", "page_index")
@@ -70,6 +77,8 @@ class Tool(Generic[RequestT, ResultT]):
     def __post_init__(self) -> None:
         if (self.pages is not None) != issubclass(self.response, Listing):
             raise TypeError(f"{self.name} must declare `pages` if and only if its response is a Listing.")
+        if self.effect is not None and (taken := RESERVED & self.response.model_fields.keys()):
+            raise TypeError(f"{self.name} must rename the elements {sorted(taken)} (validation_alias): tools use them.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +147,8 @@ class Effect:
         unit: what it writes, in the singular. Limits count units, and `Writable.counts` has them in the plural.
         target: what it writes to.
         target_argument: the argument that identifies the target. Daily limits apply to each target.
-        evidence: where to check whether it was applied.
+        contents: what it sends, in the singular: two writes with the same contents are a repetition.
+        evidence: where to check whether it was applied; None if no operation shows it.
         look_ups: the operations that its question calls.
     """
 
@@ -146,16 +156,23 @@ class Effect:
     unit: str
     target: str
     target_argument: str
-    evidence: Evidence
+    contents: str = "request"
+    evidence: Evidence | None = None
     look_ups: tuple[AnyOperation, ...] = ()
 
     @property
     def units(self) -> str:
         return f"{self.unit}s"
 
+    def amount(self, number: int) -> str:
+        """A number of units, in words."""
+        return f"{number:,} {self.unit if number == 1 else self.units}"
+
     @property
     def how_to_check(self) -> str:
         """How to check whether a write was applied, as a clause."""
+        if self.evidence is None:
+            return f"check the {self.target} in the CAMS console"
         note = f"; {self.evidence.note}" if self.evidence.note else ""
         shown = f"{self.evidence.element} of the {self.target} ({self.evidence.operation.name})"
         return f"compare {shown} with its value before the call{note}"
@@ -180,9 +197,10 @@ class Facts:
 
 
 def render(facts: Facts) -> str:
-    """The facts as text, one per line."""
+    """The facts as text, one per line. Whatever a fact repeats, it cannot start another line or hide in its own."""
     warnings = (f"Warning: {warning}" for warning in facts.warnings)
-    return "\n".join([facts.question, *warnings, *facts.details, *facts.consequences])
+    lines = [facts.question, *warnings, *facts.details, *facts.consequences]
+    return "\n".join(printable(line, LONGEST_LINE) for line in lines)
 
 
 class Writable(Protocol):

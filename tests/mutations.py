@@ -157,7 +157,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The record
     "sent without an entry in the ledger": (
         "store/rules.py",
-        "number = step.enter(write, shown_id(step.salt, write.target_id), entry)",
+        "number = step.enter(write, shown_id(step.salt, write.limit_key), entry)",
         "number = 0",
     ),
     "approved is not recorded": ("store/rules.py", "step.append(event, entry)\n", "\n"),

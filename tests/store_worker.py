@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.store import Store, Write, open_store
@@ -12,17 +13,20 @@ assert ADD_CUSTOM_AUDIENCE_USER.effect is not None
 EFFECT = ADD_CUSTOM_AUDIENCE_USER.effect
 
 
-def a_write(binding: str = "b", list_digest: str = "l", audience: str = "6000019000000", users: int = 1) -> Write:
-    return Write(
-        operation="AddCustomAudienceUser",
-        principal="local",
-        client="tester 1.0",
-        binding=binding,
-        list_digest=list_digest,
-        target={"custom_audience_id": audience},
-        effect=EFFECT,
-        counts={"users": users, "emails": users, "phones": 0, "duplicates": 0},
-    )
+def a_write(
+    binding: str = "b", list_digest: str = "l", audience: str = "6000019000000", users: int = 1, **more: Any
+) -> Write:
+    fields: dict[str, Any] = {
+        "operation": "AddCustomAudienceUser",
+        "principal": "local",
+        "client": "tester 1.0",
+        "binding": binding,
+        "list_digest": list_digest,
+        "target": {"custom_audience_id": audience},
+        "effect": EFFECT,
+        "counts": {"users": users, "emails": users, "phones": 0, "duplicates": 0},
+    }
+    return Write(**fields | more)
 
 
 def work(place: str, name: str, times: int) -> None:

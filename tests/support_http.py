@@ -177,7 +177,7 @@ def post(url: str, mode: str = "auto", *, token: str | None = None, body: Any = 
     sent = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
     if mode == "auto" and isinstance(body, dict):
         sent |= {"mcp-protocol-version": "2026-07-28", "mcp-method": body["method"]}
-        sent |= {"mcp-name": body["params"]["name"]} if "name" in body["params"] else {}
+        sent |= {"mcp-name": str(body["params"]["name"])} if "name" in body["params"] else {}
     if token is not None:
         sent["authorization"] = f"Bearer {token}"
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -156,7 +156,8 @@ async def test_each_event_is_one_line_that_says_the_same(tmp_path: Path, mode: s
         assert parts[0] == entry["time"]
         assert parts[1].strip() == entry["event"]
         assert f"audience {AUDIENCE}" in line
-        assert f"{entry['counts']['users']:,} users" in line
+        number = entry["counts"]["users"]
+        assert f"{number:,} {'user' if number == 1 else 'users'}  by" in line
         assert f"by local (Tester 7.2, {entry['channel']})" in line
         assert f"digest {entry['digest'][:12]}" in line
         assert ("request id" in line) is ("request_id" in entry)

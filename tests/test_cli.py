@@ -644,3 +644,9 @@ def test_the_sandbox_lists_its_faults(invoke: Invoke) -> None:
 
     for name, (_, does) in FAULTS.items():
         assert f"{name}: {does}" in text
+
+
+def test_tools_can_be_listed_without_the_folder_that_a_server_would_need(invoke: Invoke, tmp_path: Path) -> None:
+    listed = invoke("tools", "--json", env={"CAMS_MCP_UPLOAD_DIR": str(tmp_path / "missing")}).stdout
+
+    assert [tool["name"] for tool in json.loads(listed)] == load_catalog(uploads=True).names

@@ -50,7 +50,7 @@ SENTENCES = [
         rf"Left out: {NUMBER} invalid, {NUMBER} duplicate, {NUMBER} opted out\."
     ),
     rf"Valid rows: {NUMBER} with an e-mail, {NUMBER} with a phone\.",
-    rf"The upload takes {NUMBER} calls\. This confirmation covers all of them\.",
+    rf"The upload takes {NUMBER} calls?\. This confirmation covers the whole file\.",
     r"Warning: another process may still be running this upload\.",
     rf"This resumes the upload up-1 of the file {QUOTED}, which stopped after {NUMBER} of {NUMBER} people\.",
     (

@@ -81,6 +81,22 @@ async def test_a_reader_who_writes_is_told_which_scope_is_missing(sandbox: Sandb
 
 
 @EACH_ERA
+@pytest.mark.parametrize("name", [[], {}, None, 5, ["add_custom_audience_user"]], ids=str)
+async def test_a_tool_name_that_is_no_text_is_an_error_of_the_client(
+    sandbox: Sandbox, tmp_path: Path, mode: str, name: object
+) -> None:
+    call = frame("tools/call", {"name": name, "arguments": {}}, mode=mode)
+    async with server(sandbox, tmp_path) as url:
+        more = {}
+        if mode == "legacy":
+            more = {"mcp_session_id": post(url, "legacy", token=READER).headers["mcp-session-id"]}
+        answer = post(url, mode, token=READER, body=call, **more)
+
+    assert answer.status_code < 500
+    assert '"error"' in answer.text
+
+
+@EACH_ERA
 async def test_a_refused_write_is_403_with_a_challenge(sandbox: Sandbox, tmp_path: Path, mode: str) -> None:
     call = frame("tools/call", {"name": ADD, "arguments": WRITE_ARGUMENTS}, mode=mode)
     async with server(sandbox, tmp_path) as url:

@@ -191,7 +191,7 @@ async def test_the_question_tells_where_how_many_and_what_is_left_out(
     assert 'The file "people.csv" has 243 rows. Left out: 2 invalid, 1 duplicate, 2 opted out.' in lines
     assert "Valid rows: 241 with an e-mail, 0 with a phone." in lines
     assert any(line.startswith('For example: e-mail "c***@') for line in lines)
-    assert "The upload takes 3 calls. This confirmation covers all of them." in lines
+    assert "The upload takes 3 calls. This confirmation covers the whole file." in lines
     assert "customer" not in text
 
 

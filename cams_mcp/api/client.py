@@ -227,9 +227,8 @@ class CamsClient:
         # Set the raw path so that httpx cannot re-encode it: the signature covers these exact bytes.
         raw_path = f"/?{encode_form(query)}".encode("ascii")
         if len(raw_path) > LONGEST_URL:
-            raise InvalidArguments(
-                action, ["the arguments do not fit in a URL; send less per call, or use --users-in body"]
-            )
+            names = ", ".join(name.lower() for name in sorted(request.in_body)) or "arguments"
+            raise InvalidArguments(action, [f"{names}: too long for a URL; send less per call, or use --users-in body"])
         url = httpx.URL(self._endpoint.url).copy_with(raw_path=raw_path)
         headers = {"x-acs-action": action, "x-acs-version": API_VERSION}
         if body:

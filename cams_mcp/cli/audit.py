@@ -74,9 +74,9 @@ def _what(entry: dict[str, Any]) -> list[str]:
     effects = {operation.action: operation.effect for operation in OPERATIONS}
     effect = effects.get(entry["operation"])
     if effect is None:  # written by another version
-        return [f"{name} {value}" for name, value in entry["target"].items()]
+        return [f"{name} {value}" for name, value in [*entry["target"].items(), *entry["counts"].items()]]
     target_id = entry["target"].get(effect.target_argument, "?")
-    return [f"{effect.target} {target_id}", f"{entry['counts'].get(effect.units, 0):,} {effect.units}"]
+    return [f"{effect.target} {target_id}", effect.amount(entry["counts"].get(effect.units, 0))]
 
 
 def _line(entry: dict[str, Any]) -> str:

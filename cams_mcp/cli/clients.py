@@ -15,8 +15,8 @@ from typing import Any, Literal
 from cams_mcp.errors import ConfigurationError
 
 KEY_VARIABLES = {
-    "ALIBABA_CLOUD_ACCESS_KEY_ID": ("access-key-id", "Alibaba Cloud access key id for CAMS"),
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": ("access-key-secret", "Alibaba Cloud access key secret for CAMS"),
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": ("access-key-id", "Alibaba Cloud access key id, for CAMS"),
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": ("access-key-secret", "Alibaba Cloud access key secret, for CAMS"),
 }
 """Environment variables of the default credential chain, each with an input id and a prompt for it."""
 

@@ -79,7 +79,11 @@ async def _show_write(client: Client, person: _Person, operation: AnyOperation, 
     evidence, target_id = effect.evidence, operation.example[effect.target_argument]
 
     async def look() -> Any:
-        found = await client.call_tool(evidence.operation.name, evidence.arguments(operation.example))
+        if evidence is None:
+            return None
+        pages = evidence.operation.pages
+        arguments = evidence.arguments(operation.example) | (pages.arguments(100, 1) if pages else {})
+        found = await client.call_tool(evidence.operation.name, arguments)
         return evidence.find(found.structured_content["data"], effect.target_argument, target_id)
 
     before = await look()
@@ -90,10 +94,12 @@ async def _show_write(client: Client, person: _Person, operation: AnyOperation, 
     sent = await _write(client, operation)
     after = await look()
 
-    click.secho(f"\n{evidence.element} of the {effect.target} reported by CAMS:", bold=True)
-    click.echo(f"  before {before}, after the declined write {declined}, after the confirmed write {after}")
-    if not refused.is_error or declined != before or sent.is_error or after == before:
-        raise Failure("The demo failed: the sandbox did not do exactly what was confirmed. Please report this bug.")
+    if evidence is not None:
+        click.secho(f"\n{evidence.element} of the {effect.target} reported by CAMS:", bold=True)
+        click.echo(f"  before {before}, after the declined write {declined}, after the confirmed write {after}")
+    changed = evidence is None or after != before
+    if not refused.is_error or declined != before or sent.is_error or not changed:
+        raise Failure("The demo failed: the sandbox did not do what was confirmed. Please report it.")
 
 
 def _announce(tool: str, arguments: Mapping[str, Any]) -> None:

@@ -24,7 +24,9 @@ def command(read_only: bool) -> None:
 def ram_policy(*, read_only: bool) -> dict[str, Any]:
     """The policy for the tools, and for what the questions of writes look up."""
     offered = [operation for operation in OPERATIONS if not (read_only and operation.writes)]
-    looked_up = [needed for operation in offered if operation.effect for needed in operation.effect.look_ups]
+    effects = [operation.effect for operation in offered if operation.effect]
+    looked_up = [needed for effect in effects for needed in effect.look_ups]
+    looked_up += [effect.evidence.operation for effect in effects if effect.evidence]
     by_resource: dict[str, list[str]] = {}
     for operation in dict.fromkeys([*offered, *looked_up]):
         by_resource.setdefault(operation.resource, []).append(operation.ram_action)

@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from cams_mcp.cli.options import with_options
+from cams_mcp.cli.options import option, with_options
 from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("tools")
 @with_options(
     "read_only",
-    "upload_dirs",
+    # The folder need not exist: only `serve` reads files.
+    option("upload_dirs", path="folder"),
     click.option("--json", "as_json", is_flag=True, help="Print the definitions as MCP sends them."),
 )
 def command(read_only: bool, upload_dirs: tuple[Path, ...], as_json: bool) -> None:

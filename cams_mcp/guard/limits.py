@@ -22,7 +22,7 @@ def limit_problem(write: Write, policy: Policy, channel: Channel, standing: Stan
         return _doubtful(write)
     if policy.per_call is not None and write.amount > policy.per_call:
         return NotConfirmed(
-            f"Nothing was sent: this server sends at most {policy.per_call:,} {effect.units} per call "
+            f"Nothing was sent: this server sends at most {effect.amount(policy.per_call)} per call "
             "(--max-users-per-call).",
             hint="No argument can override this limit.",
         )
@@ -33,7 +33,7 @@ def _doubtful(write: Write) -> NotConfirmed:
     """The error for a resume under --confirm off that could send something twice."""
     return NotConfirmed(
         "Nothing was sent: this upload stopped at a batch with an unknown outcome. Resuming it would send "
-        f"{write.amount:,} {write.effect.units}, some of which may already have been sent. With --confirm off, no one "
+        f"{write.effect.amount(write.amount)}, some of which may already have been sent. With --confirm off, no one "
         "can approve that.",
         hint=f"To find out, {write.effect.how_to_check}. To send them again, resume without --yes and without "
         "--confirm off, so that a person can approve it.",

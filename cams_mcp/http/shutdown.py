@@ -73,7 +73,7 @@ class Draining:
                 self._running.discard(scope)
         raise NotNow(
             "The server shut down before the call finished.",
-            hint="If it sent a write, that may have been applied. `cams-mcp audit` lists it. Check before you retry."
+            hint=f"If it sent a write, that may have been applied. Before you retry, {_how_to_check(name)}."
             if name in self._writing
             else "Try again in 30 s.",
         )
@@ -91,6 +91,15 @@ class Draining:
             raise _shutting_down()
 
         return ask_until_stopped
+
+
+def _how_to_check(tool: str) -> str:
+    from cams_mcp.operations import OPERATIONS  # the interrupted call has loaded these
+    from cams_mcp.upload.service import FILE_TOOLS
+
+    effects = {each.name: each.effect for each in (*OPERATIONS, *FILE_TOOLS)}
+    effect = effects.get(tool)
+    return effect.how_to_check if effect else "check whether it was applied"
 
 
 def _shutting_down() -> NotNow:

@@ -83,6 +83,7 @@ ADD_CUSTOM_AUDIENCE_USER = Operation(
         unit="user",
         target="audience",
         target_argument="custom_audience_id",
+        contents="list",
         evidence=Evidence(
             operation=LIST_CUSTOM_AUDIENCE, element="token_total", note="Meta may take up to a day to count"
         ),

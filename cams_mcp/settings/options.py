@@ -1,6 +1,7 @@
 """How an option is declared: one dataclass field with its default, its help and its bounds.
 
-The command line, the tables of the docs, server.json and the bundle's user settings are all made from these fields.
+The command line, the tables of the docs and server.json are made from these fields, and so are the settings that the
+bundle shows.
 Flag and environment variable follow from the field's name: `upload_dirs` is --upload-dir and CAMS_MCP_UPLOAD_DIR.
 """
 

@@ -63,7 +63,12 @@ class Settings:
         "How writes are approved. auto: ask through the client, or in two steps if it cannot ask. token: always in two "
         "steps. off: send without approval.",
     )
-    ask_timeout: float = guard(120, "How long to wait for an approval, in seconds.", least=1, most=3600)
+    ask_timeout: float = guard(
+        120,
+        "How long a question waits for its answer, in seconds. A two-step preview always waits ten minutes.",
+        least=1,
+        most=3600,
+    )
     hold_hours: float = guard(
         24,
         "How long to treat an identical list for the same audience as a duplicate, in hours. 0 disables the check.",

@@ -58,8 +58,13 @@ class Write:
 
     @property
     def target_id(self) -> str:
-        """The id of what it writes to; limits per day count by it."""
+        """The id of what it writes to."""
         return self.target[self.effect.target_argument]
+
+    @property
+    def limit_key(self) -> str:
+        """The daily limit adds up writes with the same key. Version 0.1.0 knew only users, and stored the id alone."""
+        return self.target_id if self.effect.unit == "user" else f"{self.effect.units}:{self.target_id}"
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -95,10 +100,10 @@ class Earlier:
         """What happened then, and how to find out where that is unknown."""
         when = dt.datetime.fromtimestamp(self.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
         if self.outcome == "sent":
-            return f"the same list was already sent to this {effect.target} on {when}."
+            return f"the same {effect.contents} was already sent to this {effect.target} on {when}."
         return (
-            f"the same list was sent to this {effect.target} on {when}, but it is unknown whether CAMS applied it. "
-            f"To find out, {effect.how_to_check}."
+            f"the same {effect.contents} was sent to this {effect.target} on {when}, but it is unknown whether CAMS "
+            f"applied it. To find out, {effect.how_to_check}."
         )
 
 
@@ -132,8 +137,8 @@ class Approval:
             )
         if last_write > self.seen_write:
             return NotConfirmed(
-                f"Nothing was sent: the same list was sent to this {write.effect.target} after this question was "
-                "asked.",
+                f"Nothing was sent: the same {write.effect.contents} was sent to this {write.effect.target} after this "
+                "question was asked.",
                 hint="Call again without confirmation_token. The new preview or question shows when.",
             )
         return None
@@ -161,11 +166,12 @@ def over_limit(write: Write, used: int, per_day: int | None) -> NotConfirmed | N
     """The error if `write` would exceed the daily limit, given the units already sent; None otherwise."""
     if per_day is None or used + write.amount <= per_day:
         return None
-    units = write.effect.units
+    effect = write.effect
     return NotConfirmed(
-        f"Nothing was sent: this server sends at most {per_day:,} {units} per day to one {write.effect.target}, "
+        f"Nothing was sent: this server sends at most {effect.amount(per_day)} per day to one {effect.target}, "
         f"and {used:,} were sent in the last 24 hours.",
-        hint=f"No argument can override this limit. Send fewer {units} or wait. The operator sets --max-users-per-day.",
+        hint=f"No argument can override this limit. Send fewer {effect.units} or wait. The operator sets "
+        "--max-users-per-day.",
     )
 
 

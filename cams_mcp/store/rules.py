@@ -49,13 +49,13 @@ def enter(
     if standing is not None:
         step.release(standing.write, write.amount - standing.doubtful)
     entry = audit_entry(step.salt, write, channel)
-    number = step.enter(write, shown_id(step.salt, write.target_id), entry)
+    number = step.enter(write, shown_id(step.salt, write.limit_key), entry)
     step.append(event, entry)
     return number
 
 
 def limit_problem(step: Step, write: Write, per_day: int | None, standing: Standing | None) -> NotConfirmed | None:
-    used = step.sent_since(shown_id(step.salt, write.target_id), step.now - DAY_SECONDS)
+    used = step.sent_since(shown_id(step.salt, write.limit_key), step.now - DAY_SECONDS)
     if standing is not None and step.may_release(standing.write):
         # Don't count what the upload's last run certainly did not send.
         used -= min(used, write.amount - standing.doubtful)

@@ -53,7 +53,8 @@ class Catalog:
         """The scope that a caller lacks for a tool; None if the caller may call it."""
         if not access.may_read:
             return READ_SCOPE
-        return WRITE_SCOPE if name in self.writing and not access.may_write else None
+        is_write = isinstance(name, str) and name in self.writing  # a client may send any JSON value
+        return WRITE_SCOPE if is_write and not access.may_write else None
 
 
 def load_catalog(*, read_only: bool = False, uploads: bool = False) -> Catalog:

@@ -173,6 +173,7 @@ class FileWrite:
         checked, spool = self._checked, self._checked.spool
         target = await target_facts(self.request, spool.kept, look_up)
         invalid = f"{checked.invalid.total():,} invalid"
+        calls = "call" if self._calls == 1 else "calls"
         gone = f"{spool.duplicates:,} duplicate, {spool.suppressed:,} opted out"
         return replace(
             target,
@@ -181,7 +182,7 @@ class FileWrite:
                 f"The file {quoted(self.name)} has {checked.rows:,} rows. Left out: {invalid}, {gone}.",
                 f"Valid rows: {checked.emails:,} with an e-mail, {checked.phones:,} with a phone.",
                 *examples(checked.sample),
-                f"The upload takes {self._calls:,} calls. This confirmation covers all of them.",
+                f"The upload takes {self._calls:,} {calls}. This confirmation covers the whole file.",
             ),
             consequences=consequences(spool.kept),
         )
