@@ -1,4 +1,4 @@
-"""Run everything that CI checks: python -m tests.check"""
+"""Run ruff, pyright and the tests: python -m tests.check"""
 
 from __future__ import annotations
 

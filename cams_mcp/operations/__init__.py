@@ -21,7 +21,7 @@ OPERATIONS: tuple[AnyOperation, ...] = tuple(
 
 INSTRUCTIONS = """\
 Tools for Alibaba Cloud Chat App Message Service (CAMS): WhatsApp, Messenger, Instagram and Viber.
-Start with list_instance: every other tool needs a cust_space_id from it. Then call list_custom_audience or \
+Start with list_instance: most other tools need a cust_space_id from it. Then call list_custom_audience or \
 list_message_campaign with the user's Messenger page_id, or list_chat_group with the user's WhatsApp business number. \
 Lists are paginated: while has_more is true, call again with next_index, and use next_size as the page size if present.
 add_custom_audience_user sends people's contact details to Meta and cannot be undone; nothing is sent until the user \
