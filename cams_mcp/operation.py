@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from cams_mcp.models import Listing, Request, Response, Result
-from cams_mcp.redaction import printable
+from cams_mcp.facts import Description, Fact, Language
+from cams_mcp.models import Listing, Outcome, Request, Response, Result
 
 RequestT = TypeVar("RequestT", bound=Request)
 ResponseT = TypeVar("ResponseT", bound=Response)
@@ -40,10 +41,10 @@ class Pages:
         return getattr(holder, self.size), getattr(holder, self.index)
 
 
-LONGEST_LINE = 600
-"""Characters of one line of a question."""
+EARLIER = "earlier"
+"""The key of the fact, added by the guard, that the same contents went to the same target before."""
 
-RESERVED = frozenset({"status", "preview", "confirmation_token"})
+RESERVED = frozenset({"status", "approval_id", "preview", "confirmation_token"})
 """What the result of every write contains besides the elements of CAMS."""
 
 PAGE_OBJECT = Pages("size", "index", inside="page")
@@ -138,25 +139,39 @@ class Evidence:
         return next((row.get(self.element) for row in rows if row.get(argument) == target_id), None)
 
 
+_WARNING: Mapping[Language, str] = {"en": "Warning: ", "zh": "警告："}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chinese:
+    """The words of an effect in Chinese. See `Effect` and `Evidence` for their meaning."""
+
+    target: str
+    contents: str = "请求"
+    note: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
     """What a write changes, in terms that the people who approve, limit and audit it understand.
 
     Attributes:
-        tick: the label of the box that a person ticks to approve it.
+        describe: describes the facts that a `Writable` states, in one language.
         unit: what it writes, in the singular. Limits count units, and `Writable.counts` has them in the plural.
         target: what it writes to.
         target_argument: the argument that identifies the target. Daily limits apply to each target.
         contents: what it sends, in the singular: two writes with the same contents are a repetition.
+        chinese: the same words in Chinese.
         evidence: where to check whether it was applied; None if no operation shows it.
         look_ups: the operations that its question calls.
     """
 
-    tick: str
+    describe: Callable[[Sequence[Fact], Language], Description]
     unit: str
     target: str
     target_argument: str
     contents: str = "request"
+    chinese: Chinese
     evidence: Evidence | None = None
     look_ups: tuple[AnyOperation, ...] = ()
 
@@ -171,36 +186,51 @@ class Effect:
     @property
     def how_to_check(self) -> str:
         """How to check whether a write was applied, as a clause."""
+        return self.how_to_check_in("en")
+
+    def how_to_check_in(self, language: Language) -> str:
+        """How to check whether a write was applied, as a clause in a language."""
+        if language == "zh":
+            return self._how_to_check_in_chinese()
         if self.evidence is None:
             return f"check the {self.target} in the CAMS console"
         note = f"; {self.evidence.note}" if self.evidence.note else ""
         shown = f"{self.evidence.element} of the {self.target} ({self.evidence.operation.name})"
         return f"compare {shown} with its value before the call{note}"
 
+    def _how_to_check_in_chinese(self) -> str:
+        words = self.chinese
+        if self.evidence is None:
+            return f"请在 CAMS 控制台查看该{words.target}"
+        note = f"；{words.note}" if words.note else ""
+        shown = f"该{words.target}的 {self.evidence.element}（{self.evidence.operation.name}）"
+        return f"请将{shown}与调用前的值进行比较{note}"
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the person who approves a write must know. Each item is one line, in which external text is quoted and
-    bounded.
+    def description(self, facts: Sequence[Fact], language: Language) -> Description:
+        """The description of a write. If the same contents were sent before, the first warning says so."""
+        described = self.describe([fact for fact in facts if fact.key != EARLIER], language)
+        earlier = [self.earlier_in(language, **fact.value) for fact in facts if fact.key == EARLIER]
+        return replace(described, warnings=(*earlier, *described.warnings), warning=_WARNING[language])
 
-    Attributes:
-        question: what is about to happen, as a question.
-        warnings: what looks wrong or unusual.
-        details: the target by name and id, counts, masked samples.
-        consequences: what cannot be undone.
-    """
+    def earlier_in(self, language: Language, *, started: float, outcome: Outcome) -> str:
+        """A sentence about an earlier write of the same contents to the same target.
 
-    question: str
-    warnings: tuple[str, ...] = field(default=())
-    details: tuple[str, ...] = field(default=())
-    consequences: tuple[str, ...] = field(default=())
-
-
-def render(facts: Facts) -> str:
-    """The facts as text, one per line. Whatever a fact repeats, it cannot start another line or hide in its own."""
-    warnings = (f"Warning: {warning}" for warning in facts.warnings)
-    lines = [facts.question, *warnings, *facts.details, *facts.consequences]
-    return "\n".join(printable(line, LONGEST_LINE) for line in lines)
+        Args:
+            language: of the sentence.
+            started: when it was sent, seconds since 1970, UTC.
+            outcome: how it ended. If that is unknown, the sentence tells how to find out.
+        """
+        when = dt.datetime.fromtimestamp(started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        if language == "zh":
+            sent = f"相同的{self.chinese.contents}已于 {when} 发送至该{self.chinese.target}"
+            unknown = f"{sent}，但不确定是否已在 CAMS 中生效。如需确认，{self.how_to_check_in(language)}。"
+            return f"{sent}。" if outcome == "sent" else unknown
+        if outcome == "sent":
+            return f"the same {self.contents} was already sent to this {self.target} on {when}."
+        return (
+            f"the same {self.contents} was sent to this {self.target} on {when}, but it is unknown whether CAMS "
+            f"applied it. To find out, {self.how_to_check}."
+        )
 
 
 class Writable(Protocol):
@@ -226,8 +256,8 @@ class Writable(Protocol):
         """The parameters that an approval is bound to."""
         ...
 
-    async def facts(self, look_up: LookUp, /) -> Facts:
-        """What the person who approves the write must know.
+    async def facts(self, look_up: LookUp, /) -> tuple[Fact, ...]:
+        """What the person who approves the write must know, for `Effect.describe`. The store keeps it for some minutes.
 
         Raises:
             NotConfirmed: the look-ups show that the write cannot work.

@@ -4,9 +4,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from cams_mcp.facts import Fact
 from cams_mcp.fields import BOUNDED, NESTED, Id, wrong
 from cams_mcp.models import Request, Response
-from cams_mcp.operation import Effect, Evidence, Facts, LookUp, Operation
+from cams_mcp.operation import Chinese, Effect, Evidence, LookUp, Operation
+from cams_mcp.operations.audience.description import describe
 from cams_mcp.operations.audience.question import LOOK_UPS, facts_of
 from cams_mcp.operations.audience.users import AudienceUser, list_digest, person, person_hash
 from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE
@@ -24,9 +26,9 @@ def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list
 
 class AddCustomAudienceUserRequest(Request):
     """Add people to a custom audience: sends their e-mails and phones to Meta for matching. Cannot be undone. Call \
-only at the user's request, with the user's own list. Nothing is sent until the user confirms: a dialog appears, or \
-you get a preview and a confirmation_token. Show the preview, and call again only after they confirm. Meta discards \
-uploads with under 100 matches; matching takes up to a day."""
+only at the user's request, with the user's own list. Nothing is sent until the user approves: a dialog, page or card \
+asks them, or you get a preview and a confirmation_token. Show the preview, and call again only after they confirm. \
+Meta discards uploads with under 100 matches; matching takes up to a day."""
 
     in_body: ClassVar[frozenset[str]] = frozenset({"Users"})
 
@@ -65,7 +67,7 @@ uploads with under 100 matches; matching takes up to a day."""
     def part_of(self) -> int:
         return 0
 
-    async def facts(self, look_up: LookUp) -> Facts:
+    async def facts(self, look_up: LookUp) -> tuple[Fact, ...]:
         return await facts_of(self, look_up)
 
 
@@ -79,11 +81,12 @@ ADD_CUSTOM_AUDIENCE_USER = Operation(
     request=AddCustomAudienceUserRequest,
     response=AddCustomAudienceUserResponse,
     effect=Effect(
-        tick="Tick to send these people's contact details to Meta. This cannot be undone.",
+        describe=describe,
         unit="user",
         target="audience",
         target_argument="custom_audience_id",
         contents="list",
+        chinese=Chinese(target="受众", contents="名单", note="Meta 最长可能需要一天才能更新该值"),
         evidence=Evidence(
             operation=LIST_CUSTOM_AUDIENCE, element="token_total", note="Meta may take up to a day to count"
         ),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from cams_mcp.api.signing import Encoded
+from cams_mcp.facts import Fact
 from cams_mcp.fields import FilePath, Id, Text
 from cams_mcp.models import Outcome, Request, Result
-from cams_mcp.operation import Facts, LookUp
+from cams_mcp.operation import LookUp
 from cams_mcp.operations.add_custom_audience_user import AddCustomAudienceUserRequest
-from cams_mcp.operations.audience.question import consequences, examples, target_facts
-from cams_mcp.redaction import quoted, readable
+from cams_mcp.operations.audience.question import count, name, samples, target_facts
+from cams_mcp.redaction import readable
 from cams_mcp.store import Job
 from cams_mcp.upload.checks import Checked, HowToRead
 from cams_mcp.upload.spool import encode_batch
@@ -169,22 +169,19 @@ class FileWrite:
             "columns": checked.places,
         }
 
-    async def facts(self, look_up: LookUp, /) -> Facts:
+    async def facts(self, look_up: LookUp, /) -> tuple[Fact, ...]:
         checked, spool = self._checked, self._checked.spool
-        target = await target_facts(self.request, spool.kept, look_up)
-        invalid = f"{checked.invalid.total():,} invalid"
-        calls = "call" if self._calls == 1 else "calls"
-        gone = f"{spool.duplicates:,} duplicate, {spool.suppressed:,} opted out"
-        return replace(
-            target,
-            details=(
-                *target.details,
-                f"The file {quoted(self.name)} has {checked.rows:,} rows. Left out: {invalid}, {gone}.",
-                f"Valid rows: {checked.emails:,} with an e-mail, {checked.phones:,} with a phone.",
-                *examples(checked.sample),
-                f"The upload takes {self._calls:,} {calls}. This confirmation covers the whole file.",
-            ),
-            consequences=consequences(spool.kept),
+        return (
+            *await target_facts(self.request, spool.kept, look_up),
+            name("file", self.name),
+            count("rows", checked.rows),
+            count("emails", checked.emails),
+            count("phones", checked.phones),
+            count("duplicates", spool.duplicates),
+            count("suppressed", spool.suppressed),
+            count("invalid", checked.invalid.total()),
+            samples(checked.sample),
+            count("calls", self._calls),
         )
 
 
@@ -214,24 +211,19 @@ class RestOfUpload:
         return self._write.contents()
 
     def parameters(self) -> dict[str, str]:
-        return self._write.parameters() | {"upload": self._job.id, "from": f"{self._sent} {self._doubtful}"}
+        # Each run makes a new rest, even if it got no further: what became of an earlier resume is not its outcome.
+        position = f"{self._sent} {self._doubtful} after {self._job.write}"
+        return self._write.parameters() | {"upload": self._job.id, "from": position}
 
-    async def facts(self, look_up: LookUp, /) -> Facts:
-        users = self._job.total - self._sent
-        target = await target_facts(self._write.request, users, look_up)
-        warnings = list(target.warnings)
-        if self._job.state == "running":
-            warnings.append("another process may still be running this upload.")
+    async def facts(self, look_up: LookUp, /) -> tuple[Fact, ...]:
+        job = self._job
+        facts = [
+            *await target_facts(self._write.request, job.total - self._sent, look_up),
+            name("file", self._write.name),
+            Fact("resumes", "note", {"upload": job.id, "sent": self._sent, "total": job.total}),
+        ]
+        if job.state == "running":
+            facts.append(Fact("running", "warning", value=True))
         if self._doubtful:
-            warnings.append(
-                f"{self._doubtful:,} of these {users:,} people may already have been sent: the outcome of their batch "
-                "is unknown. Meta counts each person once, no matter how often they are sent."
-            )
-        stopped = f"which stopped after {self._sent:,} of {self._job.total:,} people."
-        file = f"This resumes the upload {self._job.id} of the file {quoted(self._write.name)}, {stopped}"
-        return replace(
-            target,
-            warnings=tuple(warnings),
-            details=(*target.details, file),
-            consequences=consequences(self._job.total),
-        )
+            facts.append(Fact("doubtful", "warning", self._doubtful))
+        return tuple(facts)
