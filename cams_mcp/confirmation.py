@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-ConfirmMode = Literal["auto", "token", "off"]
-Channel = Literal["elicitation", "terminal", "token", "off", "resumed"]
-"""How a write was approved: through the client, on a terminal, in two steps, without asking, or earlier."""
+ConfirmMode = Literal["auto", "person", "page", "card", "token", "off"]
+Channel = Literal["elicitation", "page", "card", "approve", "terminal", "token", "off", "resumed"]
+"""How a write was approved: through the client, on the server's own page, on a card in the chat, with
+`cams-mcp approve`, on the terminal of the command that writes, in two steps, without asking, or earlier.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Caller:
         client: the client's name and version, as the client reports them.
         ask: asks mid-call and returns the reply; None if that is not possible.
         ask_channel: the channel that `ask` uses, for the audit trail.
+        person: who is asked, as far as this is known: the system's user and host on a terminal.
         report: reports the progress of a long call: amount done, total and a message.
+        cards: whether the client shows cards (MCP Apps) and does not support elicitation.
         round_trips: whether the call can return a question and be called again with the answer.
     """
 
@@ -51,7 +55,9 @@ class Caller:
     client: str = ""
     ask: Callable[[Question], Awaitable[Reply]] | None = None
     ask_channel: Literal["elicitation", "terminal"] = "elicitation"
+    person: str = ""
     round_trips: bool = False
+    cards: bool = False
     report: Callable[[float, float, str], Awaitable[None]] | None = None
 
 
@@ -64,11 +70,12 @@ class Question:
     text: str
     state: str
     tick: str
+    title: str = "Send it"
 
     @property
     def schema(self) -> dict[str, Any]:
         """The form that a client shows with the question: one box, so that an answer without a tick is a no."""
-        box = {"type": "boolean", "title": "Send it", "description": self.tick, "default": False}
+        box = {"type": "boolean", "title": self.title, "description": self.tick, "default": False}
         return {"type": "object", "properties": {"confirm": box}, "required": ["confirm"]}
 
 
@@ -80,11 +87,32 @@ class Preview:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Awaiting:
+    """Nothing has been sent yet. A person must decide at a door that the assistant has no part in.
+
+    Attributes:
+        id: names the waiting write to people; not a secret.
+        question: what is about to happen, as a question.
+        door: where the person can decide: page, card, or approve, which is `cams-mcp approve`.
+        command: how to decide on a terminal; empty if no other process can see the store.
+        is_held: whether the server sends the write once it is approved. Otherwise, the same call made again does.
+        minutes: how long the question still lives.
+    """
+
+    id: str
+    question: str
+    door: Channel
+    command: str
+    is_held: bool
+    minutes: int
+
+
 def why_not(reply: Reply, ask_seconds: float) -> tuple[str, str]:
     """Why a reply is not a yes, and what to do next."""
     unseen = (
         "If no question appeared, the client cannot show questions. In that case, the operator can start cams-mcp with "
-        "--confirm token to confirm in two steps."
+        "--confirm page to ask in the user's browser, or --confirm token to confirm in two steps."
     )
     match reply.action:
         case "decline":

@@ -7,6 +7,7 @@
     ├── NotConfirmed              the guard rejected a write; nothing was sent
     ├── StoreError                the approval and write store is unusable; nothing was sent
     ├── FileRefused               the server rejected a file of people; nothing was sent
+    ├── Recorded                  an identical call was approved before and CAMS refused it; nothing was sent
     ├── NotNow                    the caller hit a limit, or the server is shutting down; nothing was sent
     └── CamsError                 the request to CAMS failed
         ├── ServiceError          CAMS (or its gateway) returned an error code
@@ -66,6 +67,10 @@ class MissingCredentials(CamsMcpError):
 
 class NotConfirmed(CamsMcpError):
     """The guard rejected a write. Nothing was sent."""
+
+
+class Recorded(CamsMcpError):
+    """An identical call was approved a short while ago, and its write failed. Nothing was sent then or now."""
 
 
 class StoreError(CamsMcpError):

@@ -1,35 +1,47 @@
 """The guard: the only code that decides whether a write may be sent.
 
-A write needs a person's approval. The guard gets it in one of three ways, in this order of preference:
+A write needs a person's approval. It waits in the store (`store.pending`) until a person decides at some door:
 
-- It asks mid-call (`Caller.ask`), by elicitation in the legacy era or on a terminal.
-- It asks by round trip (`Caller.round_trips`): the call returns a question, and the client calls again with the answer.
-- It takes two steps: the first call returns a preview and a token, and a second call with the same arguments and that
-  token sends the write.
+- mid-call (`Caller.ask`): the client's own question in the legacy era, or a terminal;
+- by round trip (`Caller.round_trips`): the call returns a question, and the client calls again with the answer;
+- on the server's page, on a card in the chat, or with `cams-mcp approve`: none of them passes through the assistant;
+- in two steps: the call returns a preview and a token, and a second call with the same arguments and that token sends.
 
-Each way ends in `Store.begin`, which spends the approval and enters the write into the ledger, in one step, before
-anything is sent. An approval is bound to the exact request, works once, and expires (a token after ten minutes). No
+The first decision counts, at whatever door. `BaseStore.begin` then spends the approval and enters the write into the
+ledger, in one step, before anything is sent. An approval is bound to the exact request, works once, and expires. No
 matter which process dies at what point, no write is sent unapproved, unrecorded, or twice on one approval.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
-import anyio
+from anyio.abc import TaskGroup
 
-from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question, Reply, why_not
+from cams_mcp.confirmation import Answered, Awaiting, Caller, Channel, Preview, Question, Reply, why_not
 from cams_mcp.errors import NotConfirmed
+from cams_mcp.guard.attempt import Attempt, build_write
 from cams_mcp.guard.delivery import Send, deliver
+from cams_mcp.guard.doors import Doors, PageDoor
 from cams_mcp.guard.limits import limit_problem
+from cams_mcp.guard.outcomes import in_flight, no_token, nobody_decided, other_upload, recorded
 from cams_mcp.guard.policy import Policy, Service
+from cams_mcp.guard.waiting import Held, HeldWrites, Watch
 from cams_mcp.models import Response, Result
-from cams_mcp.operation import AnyOperation, Writable, render
-from cams_mcp.store import BaseStore, Standing, Write
+from cams_mcp.operation import AnyOperation, Writable
+from cams_mcp.store import Asking, BaseStore, Pending, Standing
+from cams_mcp.store.pending import was_declined
+from cams_mcp.store.records import no_approval
 from cams_mcp.threads import in_thread
 
 APPROVAL_SECONDS = 600.0
+"""How long a question lives from asking, sending included."""
+
+Answer = Result | Question | Preview | Awaiting
 
 
 class Guard:
@@ -39,12 +51,29 @@ class Guard:
         service: sends the writes, and runs the question's look-ups.
         store: approvals, ledger and audit trail.
         policy: what the operator allows.
+        watch: tells when a waiting write is decided.
+        page: shows the approval page; None if a person at this server has no browser.
+        command: how to list and decide what waits on a terminal; empty if no other process can see the store.
+        group: runs what goes on after a call has returned; None if nothing may.
     """
 
-    def __init__(self, service: Service, store: BaseStore, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        store: BaseStore,
+        policy: Policy | None = None,
+        *,
+        watch: Watch | None = None,
+        page: PageDoor | None = None,
+        command: str = "",
+        group: TaskGroup | None = None,
+    ) -> None:
         self._service = service
         self._store = store
         self._policy = policy or Policy()
+        self.watch = watch or Watch(store)
+        self._held = HeldWrites(self.watch, group)
+        self._doors = Doors(self._policy, self.watch, page, command)
 
     async def submit(
         self,
@@ -56,13 +85,16 @@ class Guard:
         answered: Answered | None = None,
         send: Send | None = None,
         standing: Standing | None = None,
-    ) -> Result | Question | Preview:
-        """Send the write if it is confirmed; otherwise return the question or preview to show. Sends at most once.
+    ) -> Answer:
+        """Send the write if it is confirmed; otherwise return what is to be shown or waited for. Sends at most once.
+
+        An identical call made while the write waits joins it, and one made after it was sent gets its outcome.
 
         Args:
             token: the confirmation token, in the second of two steps.
             answered: the reply, in the second round of a round trip.
-            send: sends the write. By default, the write is one call of `operation`.
+            send: sends the write, during this call only. By default, the write is one call of `operation`, which this
+                process also sends if it is approved after the call has returned.
             standing: the approval that the write already has, if it is the rest of an upload. It suffices unless it is
                 too old, the outcome of a batch is unknown, or the same people have been sent since.
 
@@ -72,168 +104,199 @@ class Guard:
             StoreError: the write cannot be recorded. Nothing was sent.
             CamsError: the call failed. AmbiguousWrite if the write may have been applied.
         """
-        write = await self._as_write(operation, request, caller)
-        replaces = None
-        if answered is not None and answered.reply is None:
-            # SEP-2322 recommends asking again when a client calls back without an answer.
-            replaces, answered = answered.state, None
-        channel = self._channel(caller, token, answered)
 
         async def one_call(binding: str, number: int, channel: Channel) -> Result:
             response: Response = await self._service.call(operation, request)
             return response
 
-        send = send or one_call
-        await self._check_limits(write, channel, standing)
-        approval: str | None = None
-        if answered is not None and answered.reply is not None:
-            await self._check_reply(write, channel, answered.state, answered.reply)
-            approval = answered.state
-        elif token is not None and channel == "token":
-            approval = token
-        elif channel != "off":
-            number = await self._resume(write, standing)
-            if number is not None:
-                return await deliver(self._store, write, "resumed", number, send)
-            question = await self._question(request, write, channel, caller, standing, replaces)
-            if caller.ask is None or isinstance(question, Preview):
-                return question
-            approval = question.state
-            await self._check_reply(write, channel, approval, await self._ask(write, channel, caller, question))
-        return await self._send(write, channel, approval, send, standing)
+        write, size = await build_write(self._service, self._store, operation, request, caller)
+        attempt = Attempt(request, caller, write, send or one_call, standing, size if send is None else None)
+        door = self._doors.first(caller)
+        await self._check_limits(attempt, door)
+        if door == "off":
+            return await self._send_unasked(attempt)
+        replaces = None
+        if answered is not None and door != "elicitation":
+            await self._refuse(attempt, door, no_approval())
+        elif answered is not None and answered.reply is not None:
+            return await self._answered(attempt, answered.state, answered.reply)
+        elif answered is not None:
+            # SEP-2322 recommends asking again when a client calls back without an answer.
+            replaces = answered.state
+        if token is not None:
+            if door != "token":
+                await self._refuse(attempt, door, no_token())
+            return await self._spend(attempt, "token", token)
+        number = await self._resume(attempt)
+        if number is not None:
+            return await deliver(self._store, write, "resumed", number, attempt.send)
+        return await self._ask(attempt, door, replaces)
 
-    async def _resume(self, write: Write, standing: Standing | None) -> int | None:
+    async def finish_sending(self, seconds: float) -> None:
+        """Wait for writes that are being sent after their call has returned."""
+        await self._held.finish_sending(seconds)
+
+    async def _resume(self, attempt: Attempt) -> int | None:
         """Enter the rest of an upload into the ledger under its existing approval; None if it needs a new one."""
+        standing = attempt.standing
         if standing is None or standing.doubtful:
             return None
         day = self._policy.per_day
-        return await in_thread(lambda: self._store.resume(write, standing, per_day=day))
+        return await in_thread(lambda: self._store.resume(attempt.write, standing, per_day=day))
 
-    async def _question(
-        self,
-        request: Writable,
-        write: Write,
-        channel: Channel,
-        caller: Caller,
-        standing: Standing | None,
-        replaces: str | None,
-    ) -> Question | Preview:
-        """The question or preview to show, with the approval that a yes will spend."""
+    async def _ask(self, attempt: Attempt, door: Channel, replaces: str | None) -> Answer:
+        """Put the question, or join it if it is there, and go through the doors until somebody decides."""
+        caller, write = attempt.caller, attempt.write
+        secret = secrets.token_urlsafe(24) if door == "token" or (door == "elicitation" and caller.ask is None) else ""
+        asking = Asking(
+            seconds=max(APPROVAL_SECONDS, self._policy.ask_seconds + 60),
+            token=secret,
+            token_seconds=APPROVAL_SECONDS if door == "token" else self._policy.ask_seconds,
+            replaces=replaces,
+            by_hand=door == "terminal",
+            hold_seconds=self._policy.hold_seconds,
+            standing=attempt.standing,
+        )
+        pending = await in_thread(lambda: self._store.ask(write, door, asking))
+        if pending is None:
+            try:
+                facts = await attempt.request.facts(self._service.call)
+            except NotConfirmed as error:
+                await self._refuse(attempt, door, error)
+            with_facts = replace(asking, facts=facts)
+            pending = await in_thread(lambda: self._store.ask(write, door, with_facts))
+            assert pending is not None, "a question with facts is always put"
+        if pending.state != "waiting":
+            return await self._spend(attempt, door, None)
+        if door == "token" and pending.channel != "token":
+            door = "approve"  # it waits for a person already
+        if caller.ask is not None and door == caller.ask_channel:
+            return await self._ask_during_call(attempt, pending, door)
+        return await self._at_door(attempt, pending, door, secret)
+
+    async def _at_door(self, attempt: Attempt, pending: Pending, door: Channel, secret: str = "") -> Answer:
+        held = None
+        if attempt.size is not None:
+            held = self._held.hold(pending.binding, attempt.size, partial(self._send_held, attempt))
+        if door == "token":
+            return self._doors.preview(attempt, pending, secret)
+        if door == "elicitation":
+            return self._doors.question(attempt, pending, secret)
+        if held is not None:
+            held.waiters += 1
         try:
-            facts = await request.facts(self._service.call)
-        except NotConfirmed as error:
-            await self._refuse(write, channel, error)
-        # Mid-call, `_ask` enforces the timeout, and the approval must outlast it. Otherwise, its expiry is the timeout.
-        seconds = APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)
-        approval = await in_thread(lambda: self._store.issue(write, channel, seconds, replaces=replaces))
-        # Look after `issue`: the question names what was sent before it, and anything sent after it voids the approval.
-        earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))
-        if earlier is not None:
-            facts = replace(facts, warnings=(earlier.sentence(write.effect), *facts.warnings))
-        if channel == "token":
-            return Preview(render(facts), approval)
-        return Question(render(facts), approval, write.effect.tick)
+            open_door, decided = await self._doors.wait(attempt, pending, door, held)
+        finally:
+            if held is not None:
+                held.waiters -= 1
+        if not decided:
+            return self._doors.awaiting(attempt, pending, open_door, is_held=held is not None)
+        if held is not None and held.error is not None:
+            raise held.error
+        if held is not None and held.result is not None:
+            return held.result
+        current = await in_thread(lambda: self._store.pending_of(pending.binding))
+        if current is None or current.state == "declined":
+            raise was_declined() if current is not None else nobody_decided()
+        return await self._spend(attempt, open_door, None)
 
-    async def _as_write(self, operation: AnyOperation, request: Writable, caller: Caller) -> Write:
-        identity = await self._service.identity()
-        effect = operation.effect
-        assert effect is not None, f"{operation.action} does not write"
-        target = request.target()
-        target_id = target[effect.target_argument]
-        part, whole = request.contents(), request.part_of()
+    async def _ask_during_call(self, attempt: Attempt, pending: Pending, door: Channel) -> Answer:
+        reply = await self._reply_or_decision(attempt, pending, door)
+        if reply is None:
+            return await self._spend(attempt, door, None)
+        if reply.is_yes:
+            by = attempt.caller.person
+            await in_thread(lambda: self._store.decide(pending.id, approve=True, channel=door, by=by))
+            self.watch.poke()
+            return await self._spend(attempt, door, None)
+        if reply.action == "failed" and (following := self._doors.after(door, attempt.caller)) is not None:
+            return await self._at_door(attempt, pending, following)
+        withdraw = partial(self._store.withdraw, attempt.write, by=attempt.caller.person)
+        return await self._not_a_yes(attempt, reply, withdraw)
 
-        def build() -> Write:
-            exactly = self._store.digest(caller.principal, identity, operation.action, request.parameters())
-            part_digest, whole_digest = (
-                self._store.digest(operation.action, target_id, contents) if contents else ""
-                for contents in (part, whole)
+    async def _reply_or_decision(self, attempt: Attempt, pending: Pending, door: Channel) -> Reply | None:
+        """The reply to a question asked during the call; None if the write was decided at another door meanwhile."""
+        try:
+            return await self._doors.ask(attempt, pending, door)
+        except BaseException:
+            # The client disconnected or cancelled, so this question can no longer be answered.
+            reason = "the call ended before the user answered"
+            withdraw = partial(self._store.withdraw, attempt.write, reason, hold=False, keep_joined=True)
+            await in_thread(withdraw, shield=True)
+            raise
+
+    async def _answered(self, attempt: Attempt, state: str, reply: Reply) -> Answer:
+        """The second round of a round trip."""
+        current = await in_thread(lambda: self._store.pending_of(attempt.write.binding))
+        if current is not None and current.state in ("approved", "spent"):
+            return await self._spend(attempt, "elicitation", None)
+        if reply.is_yes:
+            return await self._spend(attempt, "elicitation", state)
+        return await self._not_a_yes(attempt, reply, partial(self._store.decline, attempt.write, state))
+
+    async def _not_a_yes(self, attempt: Attempt, reply: Reply, end: Callable[..., Pending | None]) -> Result:
+        message, hint = why_not(reply, self._policy.ask_seconds)
+        approved = await in_thread(lambda: end(message, hold=reply.action == "decline"), shield=True)
+        if approved is not None:
+            return await self._spend(attempt, approved.channel, None)
+        self.watch.poke()
+        raise NotConfirmed(f"Nothing was sent: {message}.", hint=hint)
+
+    async def _send_held(self, attempt: Attempt, held: Held) -> Result:
+        return await self._spend(attempt, "approve", None, is_reported=lambda: held.waiters > 0)
+
+    async def _send_unasked(self, attempt: Attempt) -> Result:
+        policy, write = self._policy, attempt.write
+        number = await in_thread(
+            lambda: self._store.begin_unasked(
+                write, per_day=policy.per_day, hold_seconds=policy.hold_seconds, standing=attempt.standing
             )
-            return Write(
-                operation=operation.action,
-                principal=caller.principal,
-                client=caller.client,
-                binding=exactly,
-                list_digest=whole_digest or part_digest,
-                part_digest=part_digest if whole_digest else "",
-                target=target,
-                counts=request.counts(),
-                effect=effect,
+        )
+        return await deliver(self._store, write, "off", number, attempt.send)
+
+    async def _spend(
+        self, attempt: Attempt, channel: Channel, token: str | None, is_reported: Callable[[], bool] = lambda: True
+    ) -> Result:
+        """Spend the approval and send the write, or return the outcome if an identical call has spent it."""
+        begun = await in_thread(
+            lambda: self._store.begin(
+                attempt.write, channel, token, per_day=self._policy.per_day, standing=attempt.standing
             )
+        )
+        if isinstance(begun, Pending):
+            return await self._outcome(attempt, begun, is_reported)
+        number, how = begun
+        self.watch.poke()
+        return await deliver(self._store, attempt.write, how, number, attempt.send, is_reported)
 
-        return await in_thread(build)
+    async def _outcome(self, attempt: Attempt, pending: Pending, is_reported: Callable[[], bool]) -> Result:
+        known = await self._doors.within_wait(lambda: self.watch.outcome(pending.binding)) or pending
+        if known.outcome is None:
+            raise in_flight()
+        if known.outcome["outcome"] == "refused" and is_reported():
+            # Whoever calls has it now, so that the same call may ask anew.
+            await in_thread(lambda: self._store.forget(known))
+        return recorded(known, attempt.write)
 
-    def _channel(self, caller: Caller, token: str | None, answered: Answered | None) -> Channel:
-        if self._policy.confirm == "off":
-            return "off"
-        if answered is not None:
-            return "elicitation"
-        if token is None and self._policy.confirm == "auto":
-            if caller.ask is not None:
-                return caller.ask_channel
-            if caller.round_trips:
-                return "elicitation"
-        return "token"
-
-    async def _check_limits(self, write: Write, channel: Channel, standing: Standing | None) -> None:
+    async def _check_limits(self, attempt: Attempt, channel: Channel) -> None:
         """Reject a write that the operator does not allow, before anyone is asked."""
+        write, standing = attempt.write, attempt.standing
         problem = limit_problem(write, self._policy, channel, standing)
         if problem is not None:
-            await self._refuse(write, channel, problem)
+            await self._refuse(attempt, channel, problem)
         try:
             await in_thread(lambda: self._store.check_limit(write, self._policy.per_day, standing))
         except NotConfirmed as error:
-            await self._refuse(write, channel, error)
+            await self._refuse(attempt, channel, error)
 
-    async def _refuse(self, write: Write, channel: Channel, problem: NotConfirmed) -> NoReturn:
-        await in_thread(lambda: self._store.record("blocked", write, channel, problem.message))
+    async def _refuse(self, attempt: Attempt, channel: Channel, problem: NotConfirmed) -> NoReturn:
+        await in_thread(lambda: self._store.record("blocked", attempt.write, channel, problem.message))
         raise problem
-
-    async def _ask(self, write: Write, channel: Channel, caller: Caller, question: Question) -> Reply:
-        assert caller.ask is not None
-        reply = Reply("ended")
-        try:
-            with anyio.move_on_after(self._policy.ask_seconds) as limit:
-                reply = await caller.ask(question)
-            return Reply("timeout") if limit.cancelled_caught else reply
-        except BaseException:
-            # The client disconnected or cancelled, so the approval can no longer be granted.
-            await self._decline(write, channel, question.state, "the call ended before the user answered")
-            raise
-
-    async def _check_reply(self, write: Write, channel: Channel, approval: str, reply: Reply) -> None:
-        """Raise NotConfirmed unless the reply is a yes."""
-        if reply.is_yes:
-            return
-        message, hint = why_not(reply, self._policy.ask_seconds)
-        await self._decline(write, channel, approval, message)
-        raise NotConfirmed(f"Nothing was sent: {message}.", hint=hint)
-
-    async def _decline(self, write: Write, channel: Channel, approval: str, reason: str) -> None:
-        await in_thread(lambda: self._store.decline(write, channel, approval, reason), shield=True)
 
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, standing: Standing) -> None:
         """Raise NotConfirmed unless this is the write that was approved before the upload stopped."""
-        write = await self._as_write(operation, request, caller)
+        write, _ = await build_write(self._service, self._store, operation, request, caller)
         if write.binding != standing.binding:
-            problem = NotConfirmed(
-                "Nothing more was sent: this is not the upload that was approved. The file, the arguments, the caller, "
-                "the endpoint or the access key changed.",
-                hint="Start a new upload.",
-            )
-            await self._refuse(write, "resumed", problem)
-
-    async def _send(
-        self, write: Write, channel: Channel, approval: str | None, send: Send, standing: Standing | None
-    ) -> Result:
-        policy = self._policy
-        number = await in_thread(
-            lambda: self._store.begin(
-                write,
-                channel,
-                approval,
-                per_day=policy.per_day,
-                hold_seconds=policy.hold_seconds,
-                standing=standing,
-            )
-        )
-        return await deliver(self._store, write, channel, number, send)
+            problem = other_upload()
+            await in_thread(lambda: self._store.record("blocked", write, "resumed", problem.message))
+            raise problem

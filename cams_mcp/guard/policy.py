@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cams_mcp.confirmation import ConfirmMode
+from cams_mcp.facts import Language
 from cams_mcp.operation import Operation, RequestT, ResponseT
 from cams_mcp.settings import Settings
 
@@ -15,9 +16,13 @@ class Policy:
     """What the operator allows.
 
     Attributes:
-        confirm: "auto" asks through the client if the client can ask, and otherwise takes two steps; "token" always
-            takes two steps; "off" sends without confirmation, for unattended pipelines.
-        ask_seconds: how long a question may stay unanswered.
+        confirm: which door a write waits at. "auto" takes the first that is there: the client's own question, the
+            server's page, a card in the chat, and last the two steps. "person" does the same without the two steps;
+            "page", "card" and "token" choose one; "off" sends without confirmation, for unattended pipelines.
+        ask_seconds: how long a question shown by the client may stay unanswered.
+        wait_seconds: how long a call waits for a decision on the page before it returns.
+        language: of the questions that a client or a terminal shows.
+        cards: whether a write may wait at a card in the chat.
         hold_seconds: how long an identical list for the same target counts as a duplicate. The question then says so;
             with "off", the guard rejects the write.
         read_only: reject every write, no matter who asks or how it was approved.
@@ -28,6 +33,9 @@ class Policy:
 
     confirm: ConfirmMode = Settings.confirm
     ask_seconds: float = Settings.ask_timeout
+    wait_seconds: float = Settings.approval_wait
+    language: Language = "en"
+    cards: bool = True
     hold_seconds: float = Settings.hold_hours * 3600
     read_only: bool = False
     per_call: int | None = None

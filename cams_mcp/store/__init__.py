@@ -10,18 +10,22 @@ from cams_mcp.store.address import SQLITE, check_store_url
 from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import FILE_NAME
 from cams_mcp.store.journal import Job, Journal
-from cams_mcp.store.records import Earlier, Event, Standing, Write
+from cams_mcp.store.pending import Asking, Pending
+from cams_mcp.store.records import Earlier, Ending, Event, Standing, Write
 from cams_mcp.store.sqlite import Store
 
 __all__ = [
     "FILE_NAME",
     "SQLITE",
+    "Asking",
     "BaseStore",
     "Earlier",
+    "Ending",
     "Event",
     "Job",
     "Journal",
     "Outcome",
+    "Pending",
     "Standing",
     "Store",
     "Write",

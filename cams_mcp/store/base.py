@@ -13,7 +13,6 @@ writes whose process was killed before it recorded their outcome.
 from __future__ import annotations
 
 import json
-import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -22,23 +21,32 @@ from typing import Any, TypeVar
 
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed, StoreError
-from cams_mcp.models import Outcome
 from cams_mcp.redaction import scrub
+from cams_mcp.store.asking import ask
 from cams_mcp.store.journal import Journal
+from cams_mcp.store.pending import Asking, Pending
 from cams_mcp.store.records import (
     RESUME_SECONDS,
-    Approval,
-    Earlier,
+    Ending,
     Event,
     Standing,
     Write,
-    audit_entry,
     held,
     salted,
     shown_id,
     token_hash,
 )
-from cams_mcp.store.rules import append, enter, find_earlier, limit_problem, record_ends, spend
+from cams_mcp.store.rules import (
+    append,
+    begin,
+    decide,
+    end,
+    enter,
+    find_earlier,
+    limit_problem,
+    record_ends,
+    settle,
+)
 from cams_mcp.store.step import Step
 
 T = TypeVar("T")
@@ -78,74 +86,114 @@ class BaseStore(ABC):
             StoreError: the store cannot be read or written.
         """
 
+    def secret(self) -> bytes:
+        """A secret of this store, the same for every process that shares it."""
+        return self._run(lambda step: step.salt)
+
     def digest(self, *parts: Any) -> str:
         """A salted SHA-256 of JSON values, in hexadecimal. Equal values have equal digests within this store only."""
-        return salted(self._run(lambda step: step.salt), json.dumps(parts, sort_keys=True))
+        return salted(self.secret(), json.dumps(parts, sort_keys=True))
 
-    def issue(self, write: Write, channel: Channel, seconds: float, *, replaces: str | None = None) -> str:
-        """Record the question and open an approval that can be used once, within `seconds`. Returns its token.
+    def ask(self, write: Write, channel: Channel, asking: Asking) -> Pending | None:
+        """Join the question about this write, or put a new one, in one step.
+
+        Returns:
+            The write as it waits, or as it was decided: identical calls share one question and one outcome. None if
+            there is nothing to join and `asking` has no facts.
+
+        Raises:
+            NotConfirmed: the write was declined a short while ago, or too many writes are waiting.
+        """
+        self._prepare()
+        return self._or_blocked(lambda step: ask(step, write, channel, asking), write, channel)
+
+    def pending(self) -> list[Pending]:
+        """Every write that waits for a person or was decided, until its approval would have expired, oldest first."""
+        self._prepare()
+        return self._run(lambda step: [each for each in step.all_pending() if each.is_live(step.now)])
+
+    def pending_of(self, binding: str) -> Pending | None:
+        """The write with this digest, if it waits or was decided."""
+        pending = self._run(lambda step: (step.pending_of(binding), step.now))
+        return pending[0] if pending[0] is not None and pending[0].is_live(pending[1]) else None
+
+    def decide(
+        self, approval_id: str, *, approve: bool, channel: Channel, by: str = "", principal: str | None = None
+    ) -> Pending | None:
+        """Approve or decline a waiting write. The first decision counts: a decided write is returned as it is.
 
         Args:
-            replaces: the token of an earlier approval for the same question, which expires now.
+            by: who decided, as far as the door knows.
+            principal: whose write it must be; None for anyone's.
+
+        Returns:
+            The write; None if no such write waits.
         """
-        token = secrets.token_urlsafe(24)
         self._prepare()
+        return self._run(
+            lambda step: decide(step, approval_id, approve=approve, channel=channel, by=by, principal=principal)
+        )
+
+    def forget(self, pending: Pending) -> None:
+        """Drop a write that was refused, so that the same call asks anew."""
 
         def work(step: Step) -> None:
-            replaced = step.take_approval(token_hash(replaces)) if replaces is not None else None
-            if replaces is not None and replaced is not None and replaced.binding != write.binding:
-                step.put_approval(token_hash(replaces), replaced)  # for a different write
-            elif replaced is not None:
-                step.append("expired", {**replaced.entry, "reason": "the question was asked again"})
-            entry = audit_entry(step.salt, write, channel)
-            seen = step.last_write(write.digests)
-            step.put_approval(
-                token_hash(token), Approval(write.binding, channel, step.now, step.now + seconds, seen, entry)
-            )
-            step.append("asked", entry)
+            current = step.pending_of(pending.binding)
+            if current is not None and current.write == pending.write and current.outcome == pending.outcome:
+                step.drop_pending(current)
 
         self._run(work)
-        return token
 
     def begin(
         self,
         write: Write,
         channel: Channel,
-        token: str | None,
+        token: str | None = None,
         *,
         per_day: int | None = None,
-        hold_seconds: float = 0.0,
         standing: Standing | None = None,
-    ) -> int:
-        """Use up an approval, check the limits, and record the write with an unknown outcome, all in one step.
+    ) -> tuple[int, Channel] | Pending:
+        """Spend an approval, check the limits, and record the write with an unknown outcome, all in one step.
 
         As one step, no approval can be used twice, and two concurrent writes cannot together exceed a limit.
 
         Args:
-            channel: the channel that the approval must have come through.
-            token: the approval's token; None only if no approval is required (--confirm off).
+            channel: the channel that the token must have come through.
+            token: the secret that came with the call. None if a person must have approved the write at some door.
             per_day: the most units that may be sent to one target in 24 hours.
-            hold_seconds: without a token, reject a repetition of the same list within this time.
             standing: the approval of the upload that this write resumes, if any.
 
         Returns:
-            The write's number in the ledger, for `finish`.
+            The write's number in the ledger, for `finish`, and how it was approved. The waiting write, if an identical
+            call has already spent the approval.
 
         Raises:
-            NotConfirmed: the approval is unknown, used, expired or for another write, or a limit is exceeded. The
-                approval is used up in any case.
+            NotConfirmed: the approval is unknown, used, expired or for another write, or a limit is exceeded. A token
+                is used up in any case.
+        """
+        self._prepare()
+        return self._or_blocked(lambda step: begin(step, write, channel, token, per_day, standing), write, channel)
+
+    def begin_unasked(
+        self, write: Write, *, per_day: int | None = None, hold_seconds: float = 0.0, standing: Standing | None = None
+    ) -> int:
+        """Record a write that needs no approval (--confirm off), in one step, unless it repeats one.
+
+        Args:
+            hold_seconds: reject a repetition of the same list within this time.
+
+        Raises:
+            NotConfirmed: it repeats a write, or a limit is exceeded.
         """
         self._prepare()
 
         def work(step: Step) -> int | NotConfirmed:
-            problem = None
-            if token is not None:
-                problem = spend(step, write, channel, token)
-            elif (earlier := find_earlier(step, write, hold_seconds, standing)) is not None:
-                problem = held(earlier, write.effect, resumes=standing is not None)
-            return problem or enter(step, write, channel, "approved", per_day, standing)
+            earlier = find_earlier(step, write, hold_seconds, standing)
+            if earlier is not None:
+                return held(earlier, write.effect, resumes=standing is not None)
+            return enter(step, write, "off", "approved", per_day, standing)
 
-        return self._blocked_or_number(work, write, channel)
+        return self._or_blocked(work, write, "off")
 
     def resume(self, write: Write, standing: Standing, *, per_day: int | None = None) -> int | None:
         """Record the rest of an upload as a write under its existing approval, in one step, if that is still valid.
@@ -165,9 +213,9 @@ class BaseStore(ABC):
                 return None
             return enter(step, write, "resumed", "resumed", per_day, standing)
 
-        return self._blocked_or_number(work, write, "resumed")
+        return self._or_blocked(work, write, "resumed")
 
-    def _blocked_or_number(self, work: Callable[[Step], T | NotConfirmed], write: Write, channel: Channel) -> T:
+    def _or_blocked(self, work: Callable[[Step], T | NotConfirmed], write: Write, channel: Channel) -> T:
         def recorded(step: Step) -> T | NotConfirmed:
             outcome = work(step)
             if isinstance(outcome, NotConfirmed):
@@ -182,7 +230,14 @@ class BaseStore(ABC):
     def check_limit(self, write: Write, per_day: int | None, standing: Standing | None = None) -> None:
         """Raise NotConfirmed if the write would exceed the daily limit now."""
         self._prepare()
-        problem = self._run(lambda step: limit_problem(step, write, per_day, standing))
+
+        def work(step: Step) -> NotConfirmed | None:
+            pending = step.pending_of(write.binding)
+            is_spent = pending is not None and pending.is_live(step.now) and pending.state == "spent"
+            # Once it was sent, an identical call gets the outcome and sends nothing.
+            return None if is_spent else limit_problem(step, write, per_day, standing)
+
+        problem = self._run(work)
         if problem is not None:
             raise problem
 
@@ -200,23 +255,15 @@ class BaseStore(ABC):
         with suppress(StoreError):  # another process will record these writes as unknown
             self._catch_up()
 
-    def finish(
-        self,
-        number: int,
-        write: Write,
-        channel: Channel,
-        outcome: Outcome,
-        request_id: str | None,
-        reason: str | None,
-        amount: int | None = None,
-    ) -> None:
-        """Record the outcome of a write. `amount` is how many units were or may have been sent, if not all."""
-        event: Event = "failed" if outcome == "refused" else outcome
-        reason = scrub(reason) if reason else None
+    def finish(self, number: int, write: Write, channel: Channel, ending: Ending) -> None:
+        """Record the outcome of a write."""
+        event: Event = "failed" if ending.outcome == "refused" else ending.outcome
+        reason = scrub(ending.reason) if ending.reason else None
 
         def work(step: Step) -> None:
-            shown = shown_id(step.salt, request_id) if request_id else None
-            step.finish(number, outcome, shown, amount)
+            shown = shown_id(step.salt, ending.request_id) if ending.request_id else None
+            settle(step, write.binding, number, ending.to_json(), forget=ending.is_forgettable)
+            step.finish(number, ending.outcome, shown, ending.amount)
             append(step, event, write, channel, request_id=shown, reason=reason)
 
         try:
@@ -226,23 +273,28 @@ class BaseStore(ABC):
             self._unrecorded.append(work)
             raise
 
-    def decline(self, write: Write, channel: Channel, token: str, reason: str) -> None:
-        """Withdraw an approval: the person declined or can no longer respond."""
+    def decline(self, write: Write, token: str, reason: str, *, hold: bool) -> Pending | None:
+        """End the question that a token belongs to: the person declined or can no longer respond.
 
-        def work(step: Step) -> None:
-            approval = step.take_approval(token_hash(token))
-            if approval is not None:
-                step.append("declined", {**approval.entry, "client": write.client, "reason": scrub(reason)})
+        Returns the write if it was approved at another door before. `hold`: the person said no, so that nobody is
+        asked again for a while.
+        """
+        return self._run(
+            lambda step: end(step, step.pending_with_key(token_hash(token)), write, scrub(reason), hold=hold)
+        )
 
-        self._run(work)
+    def withdraw(
+        self, write: Write, reason: str, *, hold: bool, by: str = "", keep_joined: bool = False
+    ) -> Pending | None:
+        """The same for a question that was asked during the call.
+
+        Args:
+            by: who was asked, as far as the door knows.
+            keep_joined: leave the question to the identical calls that joined it, if there are any.
+        """
+        how: dict[str, Any] = {"hold": hold, "by": by, "keep_joined": keep_joined}
+        return self._run(lambda step: end(step, step.pending_of(write.binding), write, scrub(reason), **how))
 
     def record(self, event: Event, write: Write, channel: Channel, reason: str | None = None) -> None:
         """Add an entry to the audit trail."""
         self._run(lambda step: append(step, event, write, channel, reason=reason))
-
-    def earlier(self, write: Write, seconds: float, standing: Standing | None = None) -> Earlier | None:
-        """The last write of the same list in the last `seconds` that was or may have been applied.
-
-        For the rest of an upload, the last such write since the upload stopped, regardless of `seconds`.
-        """
-        return self._run(lambda step: find_earlier(step, write, seconds, standing))

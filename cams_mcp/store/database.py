@@ -27,15 +27,13 @@ RETRY_SECONDS = 0.003
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (salt BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS approvals (
-    token_hash TEXT PRIMARY KEY,
-    binding TEXT NOT NULL,
-    channel TEXT NOT NULL,
-    issued REAL NOT NULL,
+CREATE TABLE IF NOT EXISTS pending (
+    binding TEXT PRIMARY KEY,
+    asked REAL NOT NULL,
     expires REAL NOT NULL,
-    seen_write INTEGER NOT NULL,
-    entry TEXT NOT NULL DEFAULT '{}'
+    document TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS pending_keys (hash TEXT PRIMARY KEY, binding TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS writes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     list_digest TEXT NOT NULL,
@@ -89,7 +87,6 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 
 
 _ADDED_COLUMNS = {
-    "approvals": {"entry": "TEXT NOT NULL DEFAULT '{}'"},
     "writes": {
         "part_digest": "TEXT NOT NULL DEFAULT ''",
         "owner": "TEXT NOT NULL DEFAULT ''",
@@ -214,10 +211,13 @@ class Database:
             # EXTRA also syncs the directory after the journal is deleted. A journal that reappeared after a power
             # failure would undo the step.
             database.execute("PRAGMA synchronous = EXTRA")
+            # Overwrite what is deleted, such as the samples of a write that was decided.
+            database.execute("PRAGMA secure_delete = ON")
             _begin_exclusive(database, deadline)
             self.salt = _prepare(database)
             if self._file not in (None, found) or not self._continues(database):
-                database.execute("DELETE FROM approvals")
+                database.execute("DELETE FROM pending")
+                database.execute("DELETE FROM pending_keys")
                 self._last_entry = None
             database.execute("COMMIT")
             # If the file was replaced in the meantime, `_begin` notices.

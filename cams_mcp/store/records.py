@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import hmac
 import re
@@ -98,50 +97,38 @@ class Earlier:
 
     def sentence(self, effect: Effect) -> str:
         """What happened then, and how to find out where that is unknown."""
-        when = dt.datetime.fromtimestamp(self.started, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-        if self.outcome == "sent":
-            return f"the same {effect.contents} was already sent to this {effect.target} on {when}."
-        return (
-            f"the same {effect.contents} was sent to this {effect.target} on {when}, but it is unknown whether CAMS "
-            f"applied it. To find out, {effect.how_to_check}."
-        )
+        return effect.earlier_in("en", started=self.started, outcome=self.outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """An open approval.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a write ended.
 
     Attributes:
-        issued, expires: seconds since 1970, UTC.
-        seen_write: ledger number of the last write of the same list when the question was asked.
-        entry: the audit entry of the question, to record its expiry with.
+        request_id: of CAMS.
+        reason: why it failed, in a few words, for the audit trail.
+        amount: how many units were or may have been sent, if not all.
+        result: what the call returned, for identical calls; without personal data.
+        error: the same for a call that failed.
+        is_reported: whether a caller gets this outcome. One that nobody saw is kept for the next identical call.
     """
 
-    binding: str
-    channel: str
-    issued: float
-    expires: float
-    seen_write: int
-    entry: Mapping[str, Any]
+    outcome: Outcome
+    request_id: str | None = None
+    reason: str | None = None
+    amount: int | None = None
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    is_reported: bool = True
 
-    def problem(self, write: Write, channel: Channel, now: float, last_write: int) -> NotConfirmed | None:
-        """Why this approval does not cover `write`; None if it does."""
-        if self.channel != channel or not self.issued <= now < self.expires:
-            return no_approval()
-        if not hmac.compare_digest(self.binding, write.binding):
-            return NotConfirmed(
-                "Nothing was sent: the confirmation was for a different call (other arguments, another caller, or "
-                "another endpoint or access key), so it is void.",
-                hint="Call again with the final arguments and without confirmation_token to get a new preview or "
-                "question.",
-            )
-        if last_write > self.seen_write:
-            return NotConfirmed(
-                f"Nothing was sent: the same {write.effect.contents} was sent to this {write.effect.target} after this "
-                "question was asked.",
-                hint="Call again without confirmation_token. The new preview or question shows when.",
-            )
-        return None
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether an identical call may ask anew: nothing was sent, and the caller knows."""
+        return self.outcome == "refused" and self.is_reported
+
+    def to_json(self) -> dict[str, Any]:
+        stored: dict[str, Any] = {"outcome": self.outcome, "result": self.result, "error": self.error}
+        return {name: value for name, value in stored.items() if value is not None}
 
 
 def no_approval() -> NotConfirmed:
@@ -149,6 +136,21 @@ def no_approval() -> NotConfirmed:
         "Nothing was sent: the confirmation is unknown, already used, or expired. A preview expires after ten minutes, "
         "a question after --ask-timeout.",
         hint="Call again without confirmation_token to get a new preview or question.",
+    )
+
+
+def other_call() -> NotConfirmed:
+    return NotConfirmed(
+        "Nothing was sent: the confirmation was for a different call (other arguments, another caller, or another "
+        "endpoint or access key), so it is void.",
+        hint="Call again with the final arguments and without confirmation_token to get a new preview or question.",
+    )
+
+
+def sent_since(effect: Effect) -> NotConfirmed:
+    return NotConfirmed(
+        f"Nothing was sent: the same {effect.contents} was sent to this {effect.target} after this question was asked.",
+        hint="Call again without confirmation_token. The new preview or question shows when.",
     )
 
 

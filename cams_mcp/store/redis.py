@@ -1,11 +1,12 @@
 """The Redis store, for several hosts: approvals, the ledger of writes and the audit trail.
 
-All keys start with `cams-mcp:`. The next step removes an expired approval and records its end. Ledger entries expire
-long after any check for repetitions would read them. The audit trail is a stream (XADD). cams-mcp never changes or
-deletes an entry, but Redis, unlike the triggers of the SQLite store, does not prevent others from doing so. Create a
-dedicated Redis user for this server.
+All keys start with `cams-mcp:`. The next step removes a waiting write that has expired, and records its end. Ledger
+entries expire long after any check for repetitions would read them. The audit trail is a stream (XADD). cams-mcp never
+changes or deletes an entry, but Redis, unlike the triggers of the SQLite store, does not prevent others from doing so.
+Create a dedicated Redis user for this server.
 
-    approval:HASH               an approval, as JSON; approvals:issued and approvals:expires index them
+    pending:DIGEST              a write that waits for a person, as JSON; pending-asked and pending-expires index them
+    pending-key:HASH            the digest of the write that the token of a preview, or of a question, belongs to
     writes                      the number of the last write
     write:NUMBER                a write, as a hash
     open                        numbers of the writes whose outcome has not been recorded yet
@@ -24,7 +25,8 @@ from typing import Any, TypeVar
 
 from cams_mcp.models import Outcome
 from cams_mcp.store.base import BaseStore
-from cams_mcp.store.records import Approval, Earlier, Event, Write
+from cams_mcp.store.pending import Pending
+from cams_mcp.store.records import Earlier, Event, Write
 from cams_mcp.store.redis_database import RedisDatabase, Transaction
 from cams_mcp.store.redis_journal import RedisJournal
 from cams_mcp.store.rules import record_ends
@@ -92,32 +94,46 @@ class _RedisStep(Step):
         self._transaction = transaction
         self._name = name
 
-    def put_approval(self, key: str, approval: Approval) -> None:
-        row = (approval.binding, approval.channel, approval.issued, approval.expires, approval.seen_write)
-        self._transaction.write("SET", f"approval:{key}", json.dumps((*row, approval.entry)))
-        self._transaction.write("ZADD", "approvals:issued", approval.issued, key)
-        self._transaction.write("ZADD", "approvals:expires", approval.expires, key)
+    def put_pending(self, pending: Pending) -> None:
+        self.drop_pending(pending)
+        self._transaction.write("SET", f"pending:{pending.binding}", json.dumps(pending.to_json(), ensure_ascii=False))
+        self._transaction.write("ZADD", "pending-asked", repr(pending.asked), pending.binding)
+        self._transaction.write("ZADD", "pending-expires", repr(pending.expires), pending.binding)
+        for key in pending.keys:
+            self._transaction.write("SET", f"pending-key:{key.hash}", pending.binding)
 
-    def take_approval(self, key: str) -> Approval | None:
-        row = self._transaction.read("GET", f"approval:{key}")
-        if row is None:
-            return None
-        self._forget(key)
-        return _approval(row)
+    def drop_pending(self, pending: Pending) -> None:
+        stored = self.pending_of(pending.binding)
+        for key in stored.keys if stored is not None else ():
+            self._transaction.write("DEL", f"pending-key:{key.hash}")
+        self._transaction.write("DEL", f"pending:{pending.binding}")
+        self._transaction.write("ZREM", "pending-asked", pending.binding)
+        self._transaction.write("ZREM", "pending-expires", pending.binding)
 
-    def take_expired(self) -> list[Entry]:
-        expired = self._transaction.peek("ZRANGEBYSCORE", "approvals:expires", "-inf", self.now)
-        issued = self._transaction.peek("ZRANGEBYSCORE", "approvals:issued", f"({self.now!r}", "+inf", "WITHSCORES")
-        # Approvals issued after this step began are not from the future.
-        time = self._transaction.time() if issued else 0.0
-        future = [name for name, when in zip(issued[::2], issued[1::2], strict=True) if float(when) > time]
-        taken = [self.take_approval(key) for key in dict.fromkeys([*expired, *future])]
-        return [approval.entry for approval in taken if approval is not None]
+    def pending_of(self, binding: str) -> Pending | None:
+        document = self._transaction.read("GET", f"pending:{binding}")
+        return Pending.from_json(json.loads(document)) if document is not None else None
 
-    def _forget(self, key: str) -> None:
-        self._transaction.write("DEL", f"approval:{key}")
-        self._transaction.write("ZREM", "approvals:issued", key)
-        self._transaction.write("ZREM", "approvals:expires", key)
+    def pending_with_key(self, hashed: str) -> Pending | None:
+        binding = self._transaction.read("GET", f"pending-key:{hashed}")
+        return self.pending_of(binding) if binding is not None else None
+
+    def all_pending(self) -> list[Pending]:
+        bindings = self._transaction.read("ZRANGE", "pending-asked", 0, -1)
+        found = self._transaction.read_texts([f"pending:{binding}" for binding in bindings])
+        return [Pending.from_json(json.loads(document)) for document in found if document is not None]
+
+    def take_expired(self) -> list[Pending]:
+        expired = self._transaction.peek("ZRANGEBYSCORE", "pending-expires", "-inf", self.now)
+        asked = self._transaction.peek("ZRANGEBYSCORE", "pending-asked", f"({self.now!r}", "+inf", "WITHSCORES")
+        # Writes asked about after this step began are not from the future.
+        time = self._transaction.time() if asked else 0.0
+        future = [name for name, when in zip(asked[::2], asked[1::2], strict=True) if float(when) > time]
+        found = map(self.pending_of, dict.fromkeys([*expired, *future]))
+        taken = [pending for pending in found if pending is not None]
+        for each in taken:
+            self.drop_pending(each)
+        return taken
 
     def last_write(self, digests: Sequence[str]) -> int:
         last = [self._transaction.read("ZREVRANGE", f"list:{digest}", 0, 0) for digest in digests]
@@ -193,9 +209,9 @@ class _RedisStep(Step):
             counted = row["users"] if amount is None else amount
             self._transaction.write("ZREM", f"audience:{row['audience']}", f"{number}:{counted}")
 
-    def take_abandoned(self) -> list[Entry]:
-        entries: list[Entry] = []
-        for number in self._transaction.peek("SMEMBERS", "open"):
+    def take_abandoned(self) -> list[tuple[int, Entry]]:
+        abandoned: list[tuple[int, Entry]] = []
+        for number in map(int, self._transaction.peek("SMEMBERS", "open")):
             owner = self._transaction.peek("HGET", f"write:{number}", "owner")
             if owner is not None and self._transaction.peek("EXISTS", f"running:{owner}"):
                 continue
@@ -203,8 +219,8 @@ class _RedisStep(Step):
             self._transaction.write("SREM", "open", number)
             if row is not None and row["entry"]:
                 self._transaction.write("HSET", f"write:{number}", "entry", "", "ended", repr(self.now))
-                entries.append(json.loads(row["entry"]))
-        return entries
+                abandoned.append((number, json.loads(row["entry"])))
+        return abandoned
 
     def may_release(self, number: int) -> bool:
         return _may_release(self._row(number))
@@ -227,11 +243,6 @@ class _RedisStep(Step):
     def append(self, event: Event, entry: Entry) -> None:
         text = json.dumps(entry, ensure_ascii=False)
         self._transaction.write("XADD", "audit", "*", "time", repr(self.now), "event", event, "entry", text)
-
-
-def _approval(row: str) -> Approval:
-    binding, channel, issued, expires, seen_write, *entry = json.loads(row)
-    return Approval(binding, channel, issued, expires, seen_write, entry[0] if entry else {})
 
 
 def _may_release(row: Mapping[str, str] | None) -> bool:

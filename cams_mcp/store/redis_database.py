@@ -10,7 +10,7 @@ thread, to completion even if the call is cancelled. Redis uses the same interfa
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -146,6 +146,14 @@ class Transaction:
         """Read a value. The step starts over if it changes before the step ends."""
         self._pipe.watch(PREFIX + key)
         return self.peek(command, key, *arguments)
+
+    def read_texts(self, keys: Sequence[str]) -> list[str | None]:
+        """`read` the text at each of these keys, with two commands for all of them."""
+        if not keys:
+            return []
+        names = [PREFIX + key for key in keys]
+        self._pipe.watch(*names)
+        return self._pipe.execute_command("MGET", *names)
 
     def peek(self, command: str, key: str, *arguments: Any) -> Any:
         """Read a value that may change during the step."""

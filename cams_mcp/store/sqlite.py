@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from cams_mcp.models import Outcome
 from cams_mcp.store.base import BaseStore
 from cams_mcp.store.database import Database
+from cams_mcp.store.pending import Pending
 from cams_mcp.store.presence import Presence
-from cams_mcp.store.records import Approval, Earlier, Event, Write
+from cams_mcp.store.records import Earlier, Event, Write
 from cams_mcp.store.rules import record_ends
 from cams_mcp.store.sqlite_journal import SqliteJournal
 from cams_mcp.store.step import Entry, Step
@@ -72,28 +73,39 @@ class _SqliteStep(Step):
         self._execute = database.execute
         self._presence = presence
 
-    def put_approval(self, key: str, approval: Approval) -> None:
-        row = (
-            *(key, approval.binding, approval.channel, approval.issued, approval.expires, approval.seen_write),
-            json.dumps(approval.entry),
+    def put_pending(self, pending: Pending) -> None:
+        self.drop_pending(pending)
+        document = json.dumps(pending.to_json(), ensure_ascii=False)
+        self._execute(
+            "INSERT INTO pending VALUES (?, ?, ?, ?)", (pending.binding, pending.asked, pending.expires, document)
         )
-        self._execute("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        for key in pending.keys:
+            self._execute("INSERT INTO pending_keys VALUES (?, ?)", (key.hash, pending.binding))
 
-    def take_approval(self, key: str) -> Approval | None:
-        row = self._execute(
-            "DELETE FROM approvals WHERE token_hash = ? RETURNING binding, channel, issued, expires, seen_write, entry",
-            (key,),
-        ).fetchone()
-        if row is None:
-            return None
-        *values, entry = row
-        return Approval(*values, entry=json.loads(entry))
+    def drop_pending(self, pending: Pending) -> None:
+        self._execute("DELETE FROM pending WHERE binding = ?", (pending.binding,))
+        self._execute("DELETE FROM pending_keys WHERE binding = ?", (pending.binding,))
 
-    def take_expired(self) -> list[Entry]:
-        rows = self._execute(
-            "DELETE FROM approvals WHERE expires <= ? OR issued > ? RETURNING entry", (self.now, self.now)
-        ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+    def pending_of(self, binding: str) -> Pending | None:
+        return _one(self._execute("SELECT document FROM pending WHERE binding = ?", (binding,)).fetchall())
+
+    def pending_with_key(self, hashed: str) -> Pending | None:
+        return _one(
+            self._execute(
+                "SELECT document FROM pending WHERE binding = (SELECT binding FROM pending_keys WHERE hash = ?)",
+                (hashed,),
+            ).fetchall()
+        )
+
+    def all_pending(self) -> list[Pending]:
+        return _pending(self._execute("SELECT document FROM pending ORDER BY asked, binding").fetchall())
+
+    def take_expired(self) -> list[Pending]:
+        rows = self._execute("SELECT document FROM pending WHERE expires <= ? OR asked > ?", (self.now, self.now))
+        expired = _pending(rows.fetchall())
+        for each in expired:
+            self.drop_pending(each)
+        return expired
 
     def last_write(self, digests: Sequence[str]) -> int:
         row = self._execute(
@@ -147,12 +159,12 @@ class _SqliteStep(Step):
             (outcome, request_id, amount, outcome != "unknown" or amount is not None, self.now, number),
         )
 
-    def take_abandoned(self) -> list[Entry]:
+    def take_abandoned(self) -> list[tuple[int, Entry]]:
         rows = self._execute("SELECT id, owner, entry FROM writes WHERE entry != ''").fetchall()
         abandoned = [row for row in rows if not self._presence.is_alive(row[1])]
         for number, _, _ in abandoned:
             self._execute("UPDATE writes SET entry = '', ended = ? WHERE id = ?", (self.now, number))
-        return [json.loads(entry) for _, _, entry in abandoned]
+        return [(number, json.loads(entry)) for number, _, entry in abandoned]
 
     def may_release(self, number: int) -> bool:
         row = self._execute("SELECT 1 FROM writes WHERE id = ? AND owner != '' AND entry = ''", (number,)).fetchone()
@@ -169,6 +181,14 @@ class _SqliteStep(Step):
             "INSERT INTO audit (time, event, entry) VALUES (?, ?, ?)",
             (self.now, event, json.dumps(entry, ensure_ascii=False)),
         )
+
+
+def _pending(rows: list[tuple[str]]) -> list[Pending]:
+    return [Pending.from_json(json.loads(row[0])) for row in rows]
+
+
+def _one(rows: list[tuple[str]]) -> Pending | None:
+    return next(iter(_pending(rows)), None)
 
 
 def _of_lists(digests: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cams_mcp.models import Outcome
-from cams_mcp.store.records import Approval, Earlier, Event, Write
+from cams_mcp.store.pending import Pending
+from cams_mcp.store.records import Earlier, Event, Write
 
 Entry = Mapping[str, Any]
 """An entry of the audit trail."""
@@ -26,16 +27,28 @@ class Step(ABC):
         self.now = now
 
     @abstractmethod
-    def put_approval(self, key: str, approval: Approval) -> None:
-        """Store an approval."""
+    def put_pending(self, pending: Pending) -> None:
+        """Store a waiting write, in place of any with the same digest."""
 
     @abstractmethod
-    def take_approval(self, key: str) -> Approval | None:
-        """Remove and return an approval, if it exists."""
+    def drop_pending(self, pending: Pending) -> None:
+        """Remove a waiting write."""
 
     @abstractmethod
-    def take_expired(self) -> list[Entry]:
-        """Remove approvals that have expired or are dated in the future. Returns their audit entries."""
+    def pending_of(self, binding: str) -> Pending | None:
+        """The waiting write with this digest."""
+
+    @abstractmethod
+    def pending_with_key(self, hashed: str) -> Pending | None:
+        """The waiting write that has a key with this hash."""
+
+    @abstractmethod
+    def all_pending(self) -> list[Pending]:
+        """Every waiting write, oldest first, also those that are decided or have expired."""
+
+    @abstractmethod
+    def take_expired(self) -> list[Pending]:
+        """Remove and return waiting writes that have expired or are dated in the future."""
 
     @abstractmethod
     def last_write(self, digests: Sequence[str]) -> int:
@@ -71,8 +84,10 @@ class Step(ABC):
         """Record a write's outcome and how many units were or may have been sent. None leaves the count unchanged."""
 
     @abstractmethod
-    def take_abandoned(self) -> list[Entry]:
-        """Mark writes whose process is gone as ended. Returns their audit entries. Their outcome stays unknown."""
+    def take_abandoned(self) -> list[tuple[int, Entry]]:
+        """Mark writes whose process is gone as ended. Returns their numbers and audit entries. Their outcome stays
+        unknown.
+        """
 
     @abstractmethod
     def may_release(self, number: int) -> bool:
