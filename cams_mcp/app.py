@@ -6,13 +6,13 @@ without loading the client, the store or the guard.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import shlex
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-import anyio
+from anyio.abc import TaskGroup
 
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.settings import OPTIONS, Settings
@@ -21,14 +21,22 @@ if TYPE_CHECKING:
     from cams_mcp.api.client import CamsClient
     from cams_mcp.api.credentials import CredentialSource
     from cams_mcp.api.endpoint import Endpoint
-    from cams_mcp.confirmation import Answered, Caller, Question
+    from cams_mcp.approval.desk import Desk
+    from cams_mcp.approval.lazy_page import LazyPage
+    from cams_mcp.facts import Language
     from cams_mcp.guard.guard import Guard
     from cams_mcp.guard.policy import Policy
     from cams_mcp.sandbox import Faults
     from cams_mcp.store import BaseStore
-    from cams_mcp.tools.result import ToolResult
+    from cams_mcp.tools.definitions import Catalog
     from cams_mcp.tools.toolbox import Toolbox
     from cams_mcp.upload.service import OpenFile, Uploads
+
+NO_TOKENS = frozenset({"person", "page", "card"})
+"""The values of --confirm under which no assistant can approve a write, so that tools have no argument for it."""
+
+END_SECONDS = 10.0
+"""How long the writes that are being sent may take to end when the server shuts down."""
 
 LONGEST_QUERY_BATCH = 6_000
 """Bytes of an encoded batch in a URL. A proxy with default limits (8 KiB) accepts it."""
@@ -88,12 +96,44 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         confirm=settings.confirm,
         ask_seconds=settings.ask_timeout,
+        wait_seconds=settings.approval_wait,
+        language=language_of(settings),
+        cards=settings.cards,
         hold_seconds=settings.hold_hours * 3600,
         read_only=settings.read_only,
         per_call=settings.max_users_per_call,
         per_day=settings.max_users_per_day,
         targets=audiences_of(settings),
     )
+
+
+def language_of(settings: Settings) -> Language:
+    """The language of questions where no browser or chat tells the person's."""
+    from cams_mcp.languages import system_language
+
+    return system_language() if settings.language == "auto" else settings.language
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The tools that clients see."""
+    from cams_mcp.tools.definitions import load_catalog
+
+    return load_catalog(
+        read_only=settings.read_only,
+        uploads=bool(settings.upload_dirs),
+        tokens=settings.confirm not in NO_TOKENS,
+        cards=settings.cards and settings.confirm in ("auto", "person", "card"),
+    )
+
+
+def approve_command(settings: Settings) -> str:
+    """How to decide what waits in this server's store on a terminal; empty if no other process can see the store."""
+    if in_memory(settings):
+        return ""
+    command = "cams-mcp approve"
+    if settings.store != Settings.store:
+        return f"{command} --store URL"  # the real one may hold a password
+    return command if settings.state_dir is None else f"{command} --state-dir {shlex.quote(str(settings.state_dir))}"
 
 
 def in_memory(settings: Settings) -> bool:
@@ -154,18 +194,36 @@ def client_of(settings: Settings) -> CamsClient:
 
 
 @asynccontextmanager
-async def open_toolbox(settings: Settings) -> AsyncGenerator[Toolbox]:
-    """The tools and everything they depend on."""
+async def open_toolbox(
+    settings: Settings, group: TaskGroup | None = None, *, page: bool = False
+) -> AsyncGenerator[Toolbox]:
+    """The tools and everything they depend on.
+
+    Args:
+        group: runs what goes on after a call has returned: writes that wait, and the approval page.
+        page: whether a person may sit at this machine, so that the approval page can be shown to them.
+    """
+    from cams_mcp.approval.desk import Desk
     from cams_mcp.operations import OPERATIONS
+    from cams_mcp.tools.cards import Cards
     from cams_mcp.tools.toolbox import Toolbox
 
-    async with _collaborators(settings) as (client, guard, store):
+    fixed = None if settings.language == "auto" else settings.language
+    async with _collaborators(settings, group, page=page) as (client, guard, store):
         uploads = None
         if settings.upload_dirs:
             from cams_mcp.upload.folders import Folders
 
             uploads = _uploads(settings, Folders.of(settings.upload_dirs).open, client, guard, store)
-        yield Toolbox(OPERATIONS, client, guard, uploads, result_tokens=settings.result_tokens)
+        yield Toolbox(
+            OPERATIONS,
+            client,
+            guard,
+            uploads,
+            result_tokens=settings.result_tokens,
+            tokens=settings.confirm not in NO_TOKENS,
+            cards=None if settings.read_only else Cards(Desk(store, guard.watch.poke), store, fixed),
+        )
 
 
 @asynccontextmanager
@@ -176,15 +234,47 @@ async def open_uploads(settings: Settings, open_file: OpenFile, **more: Any) -> 
 
 
 @asynccontextmanager
-async def _collaborators(settings: Settings) -> AsyncGenerator[tuple[CamsClient, Guard, BaseStore]]:
+async def _collaborators(
+    settings: Settings, group: TaskGroup | None = None, *, page: bool = False
+) -> AsyncGenerator[tuple[CamsClient, Guard, BaseStore]]:
+    from cams_mcp.approval.desk import Desk
     from cams_mcp.guard.guard import Guard
+    from cams_mcp.guard.waiting import Watch
 
     store = store_of(settings)
     try:
         async with client_of(settings) as client:
-            yield client, Guard(client, store, policy_of(settings)), store
+            watch = Watch(store)
+            door = _page_of(settings, Desk(store, watch.poke), group) if page and group is not None else None
+            guard = Guard(
+                client,
+                store,
+                policy_of(settings),
+                watch=watch,
+                page=door,
+                command=approve_command(settings),
+                group=group,
+            )
+            try:
+                yield client, guard, store
+            finally:
+                await guard.finish_sending(END_SECONDS)
     finally:
         store.close()
+
+
+def _page_of(settings: Settings, desk: Desk, group: TaskGroup) -> LazyPage | None:
+    """The approval page; None if the settings or this machine leave no use for it."""
+    from cams_mcp.approval.browser import why_not
+
+    if settings.read_only or settings.confirm not in ("auto", "person", "page"):
+        return None
+    # Who chooses the page expects the server to try.
+    if settings.confirm != "page" and why_not() is not None:
+        return None
+    from cams_mcp.approval.lazy_page import LazyPage
+
+    return LazyPage(desk, settings.language, group)
 
 
 def _uploads(
@@ -196,34 +286,3 @@ def _uploads(
     in_body = settings.users_in == "body"
     limits = Limits(encoded_bytes=settings.batch_bytes if in_body else min(settings.batch_bytes, LONGEST_QUERY_BATCH))
     return Uploads(open_file, client, guard, store.journal, limits, **more)
-
-
-class LazyToolbox:
-    """Opens the real toolbox on the first call, so that starting and listing tools need no network or credentials.
-
-    Args:
-        open_toolbox: opens the real one.
-    """
-
-    def __init__(self, open_toolbox: Callable[[], AbstractAsyncContextManager[Toolbox]]) -> None:
-        self._open = open_toolbox
-        self._stack = AsyncExitStack()
-        self._lock = anyio.Lock()
-        self._toolbox: Toolbox | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
-    async def call(
-        self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
-    ) -> ToolResult | Question:
-        """See `Toolbox.call`."""
-        async with self._lock:
-            if self._toolbox is None:
-                self._toolbox = await self._stack.enter_async_context(self._open())
-        return await self._toolbox.call(name, arguments, caller, answered=answered)

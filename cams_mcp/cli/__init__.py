@@ -22,6 +22,7 @@ COMMANDS = {
     "upload": "Upload a customer file to an audience.",
     "uploads": "List uploads, and how to resume incomplete ones.",
     "call": "Call one tool without an MCP client.",
+    "approve": "List the writes that wait for a person, and approve or decline them.",
     "audit": "Show the audit trail: what was asked, approved and sent.",
     "sandbox": "Run a local CAMS endpoint for testing.",
     "config": "Print or write the configuration for an MCP client.",

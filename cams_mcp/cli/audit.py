@@ -86,6 +86,7 @@ def _line(entry: dict[str, Any]) -> str:
         f"by {entry['principal']} ({entry['client'] or 'unknown client'}, {entry['channel']})",
         f"digest {entry['digest'][:12]}",
     ]
+    parts += [f"decided by {entry['by']}"] if "by" in entry else []
     parts += [f"request id {entry['request_id']}"] if "request_id" in entry else []
     parts += [entry["reason"]] if "reason" in entry else []
     # Much of this text comes from third parties: it must not break the line or hide text in it.

@@ -11,12 +11,11 @@ from typing import Any, cast
 import anyio
 import click
 
-from cams_mcp.app import open_toolbox
+from cams_mcp.app import catalog_of, open_toolbox
 from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
 from cams_mcp.cli.terminal import INTERRUPTED, NOT_CONFIRMED, terminal_caller
 from cams_mcp.confirmation import Question
 from cams_mcp.settings import Settings
-from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("call", cls=GroupedCommand)
@@ -39,7 +38,7 @@ def command(settings: Settings, tool: str, arguments: str) -> None:
         click.echo("\nInterrupted.", err=True)
         os._exit(INTERRUPTED)
     click.echo(_as_json(outcome))
-    if outcome.get("status") == "confirmation_required":
+    if outcome.get("status") in ("confirmation_required", "awaiting_approval"):
         sys.exit(NOT_CONFIRMED)
 
 
@@ -69,7 +68,7 @@ def _as_json(outcome: dict[str, Any]) -> str:
 
 
 async def _call(settings: Settings, tool: str, arguments: dict[str, Any], asks: bool) -> dict[str, Any]:
-    catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+    catalog = catalog_of(settings)
     if catalog.find(tool) is None:
         raise Failure(f"Unknown tool. Available tools: {', '.join(catalog.names)}.")
     async with open_toolbox(settings) as toolbox:

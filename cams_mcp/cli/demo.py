@@ -23,7 +23,7 @@ ITEMS_SHOWN = 3
 
 @click.command("demo")
 def command() -> None:
-    """Start the server on its sandbox, connect an MCP client, call every tool, decline a write, then confirm it.
+    """Start the server on its sandbox, connect an MCP client, call every tool, dismiss a write, then confirm it.
 
     Needs no account and no network. Exits with status 0 if everything worked.
     """
@@ -40,10 +40,11 @@ class _Person:
         click.echo("  The server asks the person:")
         for line in params.message.splitlines():
             click.secho(f"    | {line}", fg="cyan")
-        click.echo(f"  The person {'confirms' if self.says_yes else 'declines'}.")
+        click.echo(f"  The person {'confirms' if self.says_yes else 'closes the question'}.")
         if self.says_yes:
             return types.ElicitResult(action="accept", content={"confirm": True})
-        return types.ElicitResult(action="decline")
+        # A write that a person declines is not asked about again for ten minutes.
+        return types.ElicitResult(action="cancel")
 
 
 async def _demo() -> None:
@@ -75,7 +76,7 @@ async def _show_all(client: Client, person: _Person) -> None:
 
 
 async def _show_write(client: Client, person: _Person, operation: AnyOperation, effect: Effect) -> None:
-    """Decline a write, then confirm it, and compare what CAMS reports before and after."""
+    """Dismiss a write, then confirm it, and compare what CAMS reports before and after."""
     evidence, target_id = effect.evidence, operation.example[effect.target_argument]
 
     async def look() -> Any:
@@ -89,16 +90,16 @@ async def _show_write(client: Client, person: _Person, operation: AnyOperation, 
     before = await look()
     person.says_yes = False
     refused = await _write(client, operation)
-    declined = await look()
+    dismissed = await look()
     person.says_yes = True
     sent = await _write(client, operation)
     after = await look()
 
     if evidence is not None:
         click.secho(f"\n{evidence.element} of the {effect.target} reported by CAMS:", bold=True)
-        click.echo(f"  before {before}, after the declined write {declined}, after the confirmed write {after}")
+        click.echo(f"  before {before}, after the dismissed write {dismissed}, after the confirmed write {after}")
     changed = evidence is None or after != before
-    if not refused.is_error or declined != before or sent.is_error or not changed:
+    if not refused.is_error or dismissed != before or sent.is_error or not changed:
         raise Failure("The demo failed: the sandbox did not do what was confirmed. Please report it.")
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import anyio
 import click
 
-from cams_mcp.app import LazyToolbox, open_toolbox
+from cams_mcp.app import catalog_of, open_toolbox
 from cams_mcp.cli.options import GroupedCommand, with_settings
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.hosts import is_loopback
+from cams_mcp.lazy_toolbox import LazyToolbox
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import HttpSettings, Settings, options_of
-from cams_mcp.tools.definitions import load_catalog
 
 
 @click.command("serve", cls=GroupedCommand)
@@ -76,6 +76,5 @@ def _exporting() -> Generator[None]:
 async def _serve_stdio(settings: Settings) -> None:
     from cams_mcp.server.stdio import serve_stdio
 
-    async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
-        catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
-        await serve_stdio(create_server(catalog, toolbox))
+    async with LazyToolbox(partial(open_toolbox, settings, page=True)) as toolbox:
+        await serve_stdio(create_server(catalog_of(settings), toolbox), toolbox.stop_waiting)

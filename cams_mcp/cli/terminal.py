@@ -14,6 +14,7 @@ import anyio
 import click
 
 from cams_mcp import __version__
+from cams_mcp.approval.lazy_page import local_person
 from cams_mcp.confirmation import Caller, Question, Reply
 
 NOT_CONFIRMED = 3
@@ -22,7 +23,6 @@ NOT_CONFIRMED = 3
 INTERRUPTED = 130
 """Exit status after Ctrl-C, following shell convention."""
 
-PROMPT = "Send it? [y/N]: "
 ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
 POLL_SECONDS = 0.05
 """Polling interval for input. Nothing blocks on the terminal, so timeouts and signals can interrupt the prompt."""
@@ -48,24 +48,34 @@ def terminal_caller(
     async def ask(question: Question) -> Reply:
         before()
         click.echo(question.text, err=True)
-        yes = await _ask_yes_or_no()
+        mark = "?" if question.title.isascii() else "？"
+        yes = await ask_yes_or_no(f"{question.title}{mark} [y/N]: ")
         if yes is None:
             return Reply("cancel")
         after()
         return Reply("accept", {"confirm": True}) if yes else Reply("decline")
 
-    # With standard error redirected, nobody would see the prompt.
-    interactive = asks and sys.stdin.isatty() and sys.stderr.isatty()
-    return Caller(client=f"{client} {__version__}", ask=ask if interactive else None, ask_channel="terminal")
+    interactive = asks and can_ask()
+    return Caller(
+        client=f"{client} {__version__}",
+        ask=ask if interactive else None,
+        ask_channel="terminal",
+        person=local_person(),
+    )
 
 
-async def _ask_yes_or_no() -> bool | None:
+def can_ask() -> bool:
+    """Whether a person can answer here. With standard error redirected, nobody would see the prompt."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+async def ask_yes_or_no(prompt: str) -> bool | None:
     """Prompt until the answer is valid. Returns None if the user or the system ends the prompt without an answer."""
     with _termination_signals() as stopped:
         while True:
             # Input typed before the prompt does not count as an answer.
             _discard_typed()
-            click.echo(PROMPT, nl=False, err=True)
+            click.echo(prompt, nl=False, err=True)
             line = ""
             try:
                 line = await _read_line(stopped)

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from cams_mcp.app import open_uploads
 from cams_mcp.cli.options import Failure, GroupedCommand, with_settings
 from cams_mcp.cli.terminal import INTERRUPTED, NOT_CONFIRMED, terminal_caller
-from cams_mcp.confirmation import Caller, Preview
+from cams_mcp.confirmation import Awaiting, Caller, Preview
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.models import Result
 from cams_mcp.redaction import printable
@@ -89,8 +89,12 @@ def command(settings: Settings, file: Path, invalid_rows: Path | None, dry_run: 
     raise SystemExit(_show(outcome))
 
 
-def _show(outcome: Result | Preview) -> int:
+def _show(outcome: Result | Preview | Awaiting) -> int:
     """Print the result and return the exit status."""
+    if isinstance(outcome, Awaiting):
+        how = f"Approve it with `{outcome.command}`" if outcome.command else "Add --state-dir, approve it"
+        click.echo(f"{outcome.question}\nNothing was sent yet. {how}, then run this command again.", err=True)
+        return NOT_CONFIRMED
     if isinstance(outcome, Preview):
         click.echo(f"{outcome.text}\nNothing was sent: there is no terminal to prompt on. ", nl=False, err=True)
         click.echo("Use --yes in unattended pipelines.", err=True)
@@ -149,7 +153,7 @@ def _open(path: str) -> tuple[Path, BinaryIO]:
 
 async def _run(
     settings: Settings, arguments: dict[str, Any], dry_run: bool, progress: Progress, invalid: _InvalidRows
-) -> Result | Preview:
+) -> Result | Preview | Awaiting:
     task = progress.add_task("Checking", total=None)
 
     async def report(done: float, total: float, message: str) -> None:
@@ -162,10 +166,12 @@ async def _run(
         return outcome
 
 
-async def _call(uploads: Uploads, arguments: dict[str, Any], caller: Caller, *, dry_run: bool) -> Result | Preview:
+async def _call(
+    uploads: Uploads, arguments: dict[str, Any], caller: Caller, *, dry_run: bool
+) -> Result | Preview | Awaiting:
     if dry_run:
         return await uploads.check(parse_arguments(CHECK_AUDIENCE_FILE, arguments), caller)
     outcome = await uploads.upload(parse_arguments(UPLOAD_AUDIENCE_FILE, arguments), caller)
-    if not isinstance(outcome, Result | Preview):
+    if not isinstance(outcome, Result | Preview | Awaiting):
         raise Failure("The terminal cannot answer this question.")
     return outcome

@@ -50,6 +50,14 @@ class LimitedTools:
         with self._admitted(caller.principal):
             return await self._tools.call(name, arguments, caller, answered=answered)
 
+    async def card_key(self, caller: Caller) -> str:
+        """See `Toolbox.card_key`."""
+        return await self._tools.card_key(caller)
+
+    def stop_waiting(self) -> bool:
+        """See `Toolbox.stop_waiting`."""
+        return self._tools.stop_waiting()
+
     @contextmanager
     def _admitted(self, principal: str) -> Generator[None]:
         now = self._now()

@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 
 from cams_mcp.access import LOCAL
-from cams_mcp.app import LazyToolbox, credentials_of, in_memory, open_toolbox, store_of
+from cams_mcp.app import catalog_of, credentials_of, in_memory, open_toolbox, store_of
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.http.addresses import is_hidden, url_on
 from cams_mcp.http.app import http_app
@@ -21,12 +21,12 @@ from cams_mcp.http.limits import LimitedTools
 from cams_mcp.http.shutdown import Draining
 from cams_mcp.http.sockets import bind, serve_http
 from cams_mcp.http.workers import require_fork, run_workers
+from cams_mcp.lazy_toolbox import LazyToolbox
 from cams_mcp.logs import LogFormat, announce
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import HttpSettings, Settings
 from cams_mcp.store import SQLITE
 from cams_mcp.threads import in_thread
-from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.result import Tools
 
 HIDDEN = "The server accepts only requests addressed to loopback. Add other host names with --allowed-host."
@@ -46,7 +46,7 @@ async def run_http(
     verifier = _verifier(http)
     if is_hidden(http) and listener is None:
         announce(HIDDEN, log_format)
-    catalog = load_catalog(read_only=settings.read_only, uploads=bool(settings.upload_dirs))
+    catalog = catalog_of(settings)
     store = store_of(settings)
     checks: dict[str, HealthCheck] = {"credentials": credentials_of(settings)}
     if catalog.writing:

@@ -40,8 +40,9 @@ class Draining:
         return self._stopping
 
     def stop(self) -> None:
-        """Reject writes from now on."""
+        """Reject writes from now on, and let calls that wait for a person return."""
         self._stopping = True
+        self.stop_waiting()
 
     def cancel_questions(self) -> None:
         """Cancel the calls that wait for a person's confirmation: their answer would start a write."""
@@ -77,6 +78,14 @@ class Draining:
             if name in self._writing
             else "Try again in 30 s.",
         )
+
+    async def card_key(self, caller: Caller) -> str:
+        """See `Toolbox.card_key`."""
+        return await self._tools.card_key(caller)
+
+    def stop_waiting(self) -> bool:
+        """See `Toolbox.stop_waiting`."""
+        return self._tools.stop_waiting()
 
     def _until_stopped(self, ask: Ask) -> Ask:
         async def ask_until_stopped(question: Question) -> Reply:

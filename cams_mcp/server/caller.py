@@ -13,6 +13,7 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from cams_mcp.approval.card import EXTENSION, MIME_TYPE
 from cams_mcp.confirmation import Answered, Caller, Question, Reply
 from cams_mcp.redaction import printable, readable, scrub
 
@@ -31,6 +32,16 @@ def _can_ask(ctx: Context) -> bool:
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def shows_cards(ctx: Context) -> bool:
+    """Whether the client shows cards (MCP Apps). One that supports elicitation has a better way to ask."""
+    capabilities = ctx.session.client_capabilities
+    if capabilities is None or capabilities.elicitation is not None:
+        return False
+    declared: Any = (capabilities.extensions or {}).get(EXTENSION)
+    kinds = cast("dict[str, Any]", declared).get("mimeTypes") if isinstance(declared, dict) else None
+    return isinstance(kinds, list) and MIME_TYPE in kinds
 
 
 class _Progress:
@@ -68,6 +79,7 @@ def caller_of(ctx: Context, principal: str) -> Caller:
         client=_client_name(ctx),
         ask=ask if can_ask and not modern and ctx.session.can_send_request else None,
         round_trips=can_ask and modern,
+        cards=shows_cards(ctx),
         report=progress.report,
     )
 

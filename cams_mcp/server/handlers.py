@@ -29,6 +29,7 @@ class PromptAndResourceHandlers:
         visible: returns the names of the tools that the current caller can use.
         principal: returns the current caller's principal.
         call: calls a tool for the current caller and returns the result's structured content.
+        card_key: returns the key of the current caller's approval cards; None if they get none.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class PromptAndResourceHandlers:
         visible: Callable[[], Collection[str]],
         principal: Callable[[], str],
         call: Callable[[Context, str, dict[str, Any]], Awaitable[Any]],
+        card_key: Callable[[Context], Awaitable[str | None]],
     ) -> None:
         self._visible = visible
         self._principal = principal
         self._call = call
+        self._card_key = card_key
         self._completions: Completions | None = None
 
     @property
@@ -95,9 +98,13 @@ class PromptAndResourceHandlers:
         return types.ListResourceTemplatesResult(resource_templates=[])
 
     async def read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        from cams_mcp.approval.card import URI, card_resource
         from cams_mcp.server.resources import RESOURCES, read_resource
 
         with _protocol_errors("resource"):
+            # Not in the list of resources: it is for the client itself, and its HTML holds a key.
+            if params.uri == URI and (key := await self._card_key(ctx)) is not None:
+                return types.ReadResourceResult(contents=[card_resource(key)])
             found = await read_resource(params.uri, self._visible(), self._calls(ctx))
         if found is None:
             known = ", ".join(resource.uri for resource in RESOURCES)

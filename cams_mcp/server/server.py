@@ -19,7 +19,7 @@ from cams_mcp.access import LOCAL, READ_SCOPE, Access
 from cams_mcp.confirmation import Question
 from cams_mcp.errors import CamsMcpError
 from cams_mcp.redaction import readable, scrub
-from cams_mcp.server.caller import QUESTION, Context, answered_of, caller_of
+from cams_mcp.server.caller import QUESTION, Context, answered_of, caller_of, shows_cards
 from cams_mcp.server.failures import report_failure
 from cams_mcp.server.handlers import PromptAndResourceHandlers
 from cams_mcp.server.messages import encodable
@@ -41,20 +41,17 @@ def create_server(catalog: Catalog, tools: Tools, access: Callable[[], Access] =
         access: returns the caller of the current request and their permissions.
     """
 
-    def visible_names() -> list[str]:
-        return [tool.name for tool in catalog.visible(access())]
-
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=catalog.visible(access()))
+        return types.ListToolsResult(tools=catalog.visible(access(), cards=shows_cards(ctx)))
 
     async def call_tool(
         ctx: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        if catalog.find(params.name) is None:
+        caller = caller_of(ctx, access().principal)
+        if catalog.find(params.name, cards=caller.cards) is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool. This server has: {', '.join(catalog.names)}.")
         if missing := catalog.missing_scope(params.name, access()):
             raise _insufficient(missing)
-        caller = caller_of(ctx, access().principal)
         try:
             outcome = await tools.call(params.name, params.arguments or {}, caller, answered=answered_of(params))
         except CamsMcpError as error:
@@ -70,7 +67,7 @@ def create_server(catalog: Catalog, tools: Tools, access: Callable[[], Access] =
         return types.CallToolResult(content=[types.TextContent(text=outcome.text)], structured_content=outcome.content)
 
     def input_schema_of(name: str) -> dict[str, Any] | None:
-        tool = catalog.find(name)
+        tool = catalog.find(name, cards=True)
         return tool.input_schema if tool else None
 
     server = Server[Any](
@@ -81,7 +78,12 @@ def create_server(catalog: Catalog, tools: Tools, access: Callable[[], Access] =
         get_tool_input_schema=input_schema_of,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
-        **PromptAndResourceHandlers(visible_names, lambda: access().principal, partial(_read, tools, access)).handlers,
+        **PromptAndResourceHandlers(
+            lambda: [tool.name for tool in catalog.visible(access())],
+            lambda: access().principal,
+            partial(_read, tools, access),
+            partial(_card_key, catalog, tools, access),
+        ).handlers,
     )
     server.middleware[:] = [
         _SafeResponses(),
@@ -148,6 +150,14 @@ async def _read(tools: Tools, access: Callable[[], Access], ctx: Context, name: 
     # Only writes ask for confirmation.
     assert not isinstance(outcome, Question)
     return outcome.content
+
+
+async def _card_key(catalog: Catalog, tools: Tools, access: Callable[[], Access], ctx: Context) -> str | None:
+    """The key of the caller's approval cards; None if they get none."""
+    caller = caller_of(ctx, access().principal)
+    if not (catalog.has_cards and caller.cards and access().may_write):
+        return None
+    return await tools.card_key(caller)
 
 
 def _insufficient(scope: str) -> MCPError:

@@ -23,13 +23,21 @@ from cams_mcp.server.messages import Unreadable, read_message
 logger = logging.getLogger(__name__)
 
 
-async def serve_stdio(server: Server[Any]) -> None:
-    """Serve one client. Returns at end of input; exits the process with status 0 on SIGINT or SIGTERM."""
+ANSWER_SECONDS = 0.3
+"""How long calls that wait for a person may take to return at a signal."""
+
+
+async def serve_stdio(server: Server[Any], stop_waiting: Callable[[], bool] = lambda: False) -> None:
+    """Serve one client. Returns at end of input; exits the process with status 0 on SIGINT or SIGTERM.
+
+    Args:
+        stop_waiting: lets calls that wait for a person return; their questions stay open. Returns whether any does.
+    """
     quiet_sdk()
     lines = anyio.wrap_file(_take_input())
     async with anyio.create_task_group() as group:
         serving = anyio.CancelScope()
-        group.start_soon(_stop_on_signal, serving)
+        group.start_soon(_stop_on_signal, serving, stop_waiting)
         with serving:
             # Use only the output side of the SDK's transport: its reader drops invalid messages without a response.
             output = stdio_server(stdin=anyio.wrap_file(io.StringIO()))
@@ -74,9 +82,11 @@ async def _read(
                 await arriving.send(message)
 
 
-async def _stop_on_signal(serving: anyio.CancelScope) -> None:
+async def _stop_on_signal(serving: anyio.CancelScope, stop_waiting: Callable[[], bool]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
+            if stop_waiting():
+                await anyio.sleep(ANSWER_SECONDS)
             # Cancelling ends running calls and closes their connections. The thread that reads standard input cannot
             # be cancelled and would keep the process alive until the client sends or closes, so exit without it.
             serving.cancel()

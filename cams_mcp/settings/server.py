@@ -60,15 +60,29 @@ class Settings:
 
     confirm: ConfirmMode = guard(
         "auto",
-        "How writes are approved. auto: ask through the client, or in two steps if it cannot ask. token: always in two "
-        "steps. off: send without approval.",
+        "Where a person approves writes. auto: the first that is available of the client's own question, a page in the "
+        "browser, a card in the chat, and two steps through the assistant. person: the same without the two steps. "
+        "page, card, token: only that one. off: send without approval.",
     )
     ask_timeout: float = guard(
         120,
-        "How long a question waits for its answer, in seconds. A two-step preview always waits ten minutes.",
+        "How long a question shown by the client waits for its answer, in seconds. Other questions always wait ten "
+        "minutes.",
         least=1,
         most=3600,
     )
+    approval_wait: float = guard(
+        45,
+        "How long a call waits for a decision on the approval page before it returns, in seconds. The question stays "
+        "open.",
+        least=0,
+        most=600,
+    )
+    language: Literal["auto", "en", "zh"] = guard(
+        "auto",
+        "Language of questions. auto: the browser's or the chat's language, otherwise the system's.",
+    )
+    cards: bool = guard(True, "Show cards in chats that support MCP Apps.")
     hold_hours: float = guard(
         24,
         "How long to treat an identical list for the same audience as a duplicate, in hours. 0 disables the check.",

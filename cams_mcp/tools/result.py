@@ -29,6 +29,10 @@ class Tools(Protocol):
         self, name: str, arguments: Mapping[str, Any], caller: Caller, *, answered: Answered | None = None
     ) -> ToolResult | Question: ...
 
+    async def card_key(self, caller: Caller) -> str: ...
+
+    def stop_waiting(self) -> bool: ...
+
 
 def as_text(content: object) -> str:
     """Compact JSON, the form in which clients receive results."""

@@ -20,10 +20,15 @@ WRITE_INPUT: Schema = {
     TOKEN_ARGUMENT: {"type": "string", "description": "From the preview, once the user confirms. Never invent it."}
 }
 WRITE_OUTPUT: Schema = {
-    "status": {"type": "string", "enum": ["sent", "stopped", "confirmation_required"]},
-    "preview": {"type": "string", "description": "Show it to the user verbatim."},
-    TOKEN_ARGUMENT: {"type": "string"},
-    "next": {"type": "string"},
+    "status": {
+        "type": "string",
+        "enum": ["sent", "stopped", "awaiting_approval", "confirmation_required"],
+        "description": "What became of the call.",
+    },
+    "approval_id": {"type": "string", "description": "Names the waiting write to the user."},
+    "preview": {"type": "string", "description": "The question, for the user."},
+    TOKEN_ARGUMENT: {"type": "string", "description": "Confirms the write in a second call."},
+    "next": {"type": "string", "description": "What to do next."},
 }
 
 
@@ -112,7 +117,8 @@ def make_tool(operation: AnyTool) -> types.Tool:
     given, result = input_schema(request), output_schema(operation.response)
     if writes:
         given = given | {"properties": given["properties"] | WRITE_INPUT}
-        result = result | {"properties": WRITE_OUTPUT | result["properties"], "required": ["status"]}
+        added = _without_descriptions(WRITE_OUTPUT)
+        result = result | {"properties": added | result["properties"], "required": ["status"]}
     return types.Tool(
         name=operation.name,
         title=operation.title,

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cams_mcp.confirmation import Answered, Caller, Preview, Question
+from cams_mcp.approval.card import CARD_TOOLS
+from cams_mcp.confirmation import Answered, Awaiting, Caller, Preview, Question
 from cams_mcp.errors import InvalidArguments
 from cams_mcp.fields import LONGEST_TEXT
 from cams_mcp.guard.guard import Guard
@@ -16,11 +17,13 @@ from cams_mcp.operation import AnyOperation, AnyTool
 from cams_mcp.redaction import is_encodable
 from cams_mcp.settings import Settings
 from cams_mcp.tools.arguments import parse_arguments
+from cams_mcp.tools.awaiting import awaiting_content
 from cams_mcp.tools.result import ToolResult
 from cams_mcp.tools.schemas import TOKEN_ARGUMENT
 from cams_mcp.tools.truncation import fit
 
 if TYPE_CHECKING:
+    from cams_mcp.tools.cards import Cards
     from cams_mcp.upload.service import Uploads
 
 _TOKEN_SPELLINGS = (TOKEN_ARGUMENT, "ConfirmationToken")
@@ -31,7 +34,7 @@ NEXT_AFTER_PREVIEW = (
 )
 
 
-Handler = Callable[..., Awaitable["Result | Question | Preview"]]
+Handler = Callable[..., Awaitable["Result | Question | Preview | Awaiting"]]
 """Runs a tool, given its request and caller. A tool that writes also takes `token` and `answered`."""
 
 
@@ -44,6 +47,8 @@ class Toolbox:
         guard: confirms and sends writes.
         uploads: runs the file tools; None to leave them out.
         result_tokens: about how much of an assistant's context a list may use. The rest takes another call.
+        tokens: whether a tool that writes takes a confirmation token.
+        cards: answers the calls of approval cards; None if there are none.
     """
 
     def __init__(
@@ -54,7 +59,12 @@ class Toolbox:
         uploads: Uploads | None = None,
         *,
         result_tokens: int = Settings.result_tokens,
+        tokens: bool = True,
+        cards: Cards | None = None,
     ) -> None:
+        self._guard = guard
+        self._takes_token = tokens
+        self._cards = cards
         self._result_tokens = result_tokens
         self._tools: dict[str, tuple[AnyTool, Handler]] = {}
         for operation in operations:
@@ -72,10 +82,14 @@ class Toolbox:
             KeyError: the tool does not exist.
             CamsMcpError: the call failed; see `cams_mcp.errors`.
         """
+        if self._cards is not None and name in CARD_TOOLS:
+            return await self._cards.call(name, arguments, caller)
         tool, run = self._tools[name]
         given, more, how = dict(arguments), [], {}
         if tool.writes:
-            more, how = [TOKEN_ARGUMENT], {"token": _take_token(name, given), "answered": answered}
+            how = {"answered": answered}
+            if self._takes_token:
+                more, how = [TOKEN_ARGUMENT], {"token": _take_token(name, given), **how}
         request = parse_arguments(tool, given, more)
         outcome = await run(request, caller, **how)
         match outcome:
@@ -84,11 +98,25 @@ class Toolbox:
             case Preview(text, fresh):
                 content = {"status": "confirmation_required", "preview": text, TOKEN_ARGUMENT: fresh}
                 return ToolResult(content | {"next": NEXT_AFTER_PREVIEW})
+            case Awaiting():
+                return ToolResult(awaiting_content(outcome))
             case Listing():
                 assert tool.pages is not None
                 return ToolResult(fit(outcome.to_content(), tool.pages, request, self._result_tokens))
             case _:
                 return ToolResult(({"status": outcome.tool_status} if tool.writes else {}) | outcome.to_content())
+
+    async def card_key(self, caller: Caller) -> str:
+        """The key in the HTML of this caller's approval cards."""
+        assert self._cards is not None, "the server shows no cards"
+        return await self._cards.key(caller)
+
+    def stop_waiting(self) -> bool:
+        """Let calls that wait for a decision return now, because the server shuts down. Their questions stay open.
+
+        Returns whether any call waits.
+        """
+        return self._guard.watch.stop()
 
 
 def _call_and_page(service: Service) -> Handler:

@@ -11,9 +11,9 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from cams_mcp.confirmation import Answered, Caller, Channel, Preview, Question
+from cams_mcp.confirmation import Answered, Caller, Channel
 from cams_mcp.errors import FileRefused, NotConfirmed
-from cams_mcp.guard.guard import Guard
+from cams_mcp.guard.guard import Answer, Guard
 from cams_mcp.guard.policy import Service
 from cams_mcp.models import Result
 from cams_mcp.operation import AnyTool, Tool
@@ -86,7 +86,7 @@ class Uploads:
         self._on_invalid = on_invalid
         self._sleep = sleep
 
-    def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Result | Question | Preview]]]]:
+    def tools(self) -> list[tuple[AnyTool, Callable[..., Awaitable[Answer]]]]:
         """The tools and their handlers."""
         return [(CHECK_AUDIENCE_FILE, self.check), (UPLOAD_AUDIENCE_FILE, self.upload)]
 
@@ -109,7 +109,7 @@ class Uploads:
         *,
         token: str | None = None,
         answered: Answered | None = None,
-    ) -> Result | Question | Preview:
+    ) -> Answer:
         """Send a file's people after one confirmation, or resume a stopped upload.
 
         Raises:
@@ -147,7 +147,7 @@ class Uploads:
         *,
         token: str | None,
         answered: Answered | None,
-    ) -> Result | Question | Preview:
+    ) -> Answer:
         """Send the people not known to be applied, under the upload's existing approval if that is still valid."""
         sent, doubtful = job.position
         standing = Standing(job.binding, job.write, job.approved, doubtful)
