@@ -25,7 +25,8 @@ def wrap_step(name: str) -> None:
     def run(*args: Any, **keywords: Any) -> Any:
         reached(f"{name}:before")
         result = step(*args, **keywords)
-        reached(f"{name}:after")
+        if name != "ask" or result is not None:  # the first time, the store only says that nobody has been asked
+            reached(f"{name}:after")
         return result
 
     setattr(Store, name, run)
@@ -48,7 +49,7 @@ def wrap_call() -> None:
 
 
 if __name__ == "__main__":
-    for name in ("issue", "begin", "finish"):
+    for name in ("ask", "decide", "begin", "finish"):
         wrap_step(name)
     wrap_call()
     main()

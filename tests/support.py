@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import mcp_types as types
 import uvicorn
 from mcp import Client
@@ -19,9 +20,13 @@ from cams_mcp.access import LOCAL, Access
 from cams_mcp.api.client import CamsClient, ClientOptions
 from cams_mcp.api.credentials import CredentialSource, ExplicitKey
 from cams_mcp.api.endpoint import Endpoint
+from cams_mcp.app import NO_TOKENS
+from cams_mcp.approval.desk import Desk
 from cams_mcp.confirmation import ConfirmMode
+from cams_mcp.guard.doors import PageDoor
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
+from cams_mcp.guard.waiting import Watch
 from cams_mcp.operation import AnyOperation
 from cams_mcp.operations import OPERATIONS
 from cams_mcp.sandbox import SANDBOX_KEY, ExecutedCall, Sandbox, SandboxTransport
@@ -29,6 +34,7 @@ from cams_mcp.sandbox.account import AD_ACCOUNT, MESSENGER_PAGE, MESSENGER_SPACE
 from cams_mcp.server.server import create_server
 from cams_mcp.settings import Settings
 from cams_mcp.store import Store
+from cams_mcp.tools.cards import Cards
 from cams_mcp.tools.definitions import load_catalog
 from cams_mcp.tools.toolbox import Toolbox
 from cams_mcp.upload.folders import Folders
@@ -98,25 +104,42 @@ async def toolbox_over(
     limits: Limits | None = None,
     pause: Callable[[float], Awaitable[None]] = no_sleep,
     result_tokens: int = Settings.result_tokens,
+    page: PageDoor | None = None,
+    command: str = "",
+    holds: bool = True,
     **collaborators: Any,
 ) -> AsyncGenerator[Toolbox]:
     """All tools over `sandbox`.
 
     Args:
+        page: the approval page, or what stands for a person in front of it.
+        command: how to decide on a terminal, if another process can see the store.
+        holds: whether the lists of waiting writes are kept until they are decided.
         confirm: unless a `policy` says it.
         folder: of the file tools; without one there are none.
         limits: of an upload's batches.
         pause: how an upload waits between batches.
         collaborators: of the client of CAMS.
     """
-    async with client_of(sandbox, **collaborators) as service:
-        store = store or Store(None)
-        guard = Guard(service, store, policy or Policy(confirm=confirm))
+    async with client_of(sandbox, **collaborators) as service, anyio.create_task_group() as group:
+        store, policy = store or Store(None), policy or Policy(confirm=confirm)
+        watch = Watch(store)
+        more = {"watch": watch, "page": page, "command": command, "group": group if holds else None}
+        guard = Guard(service, store, policy, **more)
         uploads = None
         if folder is not None:
             open_file = Folders.of([folder]).open
             uploads = Uploads(open_file, service, guard, store.journal, limits or Limits(), sleep=pause)
-        yield Toolbox(OPERATIONS, service, guard, uploads, result_tokens=result_tokens)
+        yield Toolbox(
+            OPERATIONS,
+            service,
+            guard,
+            uploads,
+            result_tokens=result_tokens,
+            tokens=policy.confirm not in NO_TOKENS,
+            cards=Cards(Desk(store, watch.poke), store),
+        )
+        group.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -136,9 +159,15 @@ async def mcp_server(
         lists_file_tools: whether there is a folder or not.
         toolbox: more arguments of `toolbox_over`.
     """
+    policy = toolbox.get("policy") or Policy(confirm=toolbox.get("confirm", "auto"))
     async with toolbox_over(sandbox, folder=folder, **toolbox) as tools:
-        uploads = folder is not None if lists_file_tools is None else lists_file_tools
-        yield create_server(load_catalog(read_only=read_only, uploads=uploads), tools, access)
+        catalog = load_catalog(
+            read_only=read_only,
+            uploads=folder is not None if lists_file_tools is None else lists_file_tools,
+            tokens=policy.confirm not in NO_TOKENS,
+            cards=policy.cards and policy.confirm in ("auto", "person", "card"),
+        )
+        yield create_server(catalog, tools, access)
 
 
 @asynccontextmanager
@@ -157,11 +186,14 @@ async def mcp_client(
     read_only: bool = False,
     policy: Policy | None = None,
     store: Store | None = None,
+    page: PageDoor | None = None,
+    command: str = "",
     **client: Any,
 ) -> AsyncGenerator[Client]:
     """As `client_over`, for a client with a person or other options. `client` goes to the SDK's client."""
+    server_options = {"policy": policy, "store": store, "page": page, "command": command}
     async with (
-        mcp_server(sandbox, confirm=confirm, read_only=read_only, policy=policy, store=store) as server,
+        mcp_server(sandbox, confirm=confirm, read_only=read_only, **server_options) as server,
         Client(server, mode=mode, **client) as connected,
     ):
         yield connected

@@ -25,12 +25,12 @@ PEOPLE = {
 
 
 def approval_example() -> str:
-    """The demo's declined write with its question, and what the confirmed one returns."""
+    """The demo's dismissed write with its question, and what the confirmed one returns."""
     paragraphs = _output("demo").strip().split("\n\n")
-    declined, confirmed = (text for text in paragraphs if text.startswith("add_custom_audience_user "))
+    dismissed, confirmed = (text for text in paragraphs if text.startswith("add_custom_audience_user "))
     _, _, answered = confirmed[confirmed.rindex("\n    | ") + 1 :].partition("\n")
     answered = re.sub(r'"request_id":"[^"]*"', '"request_id":"55A08CC7-99BC-4E0D-8F88-A61B5534E07D"', answered)
-    return f"```text\n{_wrapped(declined)}\n\n  ...\n{_wrapped(answered)}\n```"
+    return f"```text\n{_wrapped(dismissed)}\n\n  ...\n{_wrapped(answered)}\n```"
 
 
 def preview_example() -> str:

@@ -260,7 +260,7 @@ class Peer:
 
     def __init__(self, era: str) -> None:
         self.era = era
-        self.reply: dict[str, Any] = {"action": "decline"}
+        self.reply: dict[str, Any] = {"action": "cancel"}  # after a no, nobody is asked for a while
         self.asked: list[str] = []
         self._number = 0
         self._exchanges = 0

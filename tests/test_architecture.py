@@ -21,8 +21,10 @@ GROUND = {
     "confirmation",
     "deadlines",
     "errors",
+    "facts",
     "fields",
     "hosts",
+    "languages",
     "logs",
     "models",
     "operation",
@@ -37,27 +39,27 @@ FLOORS: tuple[set[str], ...] = (
     {"operations"},
     {"api", "store"},
     {"guard", "sandbox"},
-    {"upload"},
+    {"approval", "upload"},
     {"tools"},
     {"server"},
-    {"app"},
+    {"app", "lazy_toolbox"},
     {"http"},
     {"cli"},
     {"__main__"},
 )
 """The rooms, from the ground up. A room imports itself and the rooms on lower floors."""
 
-KNOW_NO_OPERATION = {"ground", "api", "store", "guard", "tools", "server"}
+KNOW_NO_OPERATION = {"ground", "api", "store", "guard", "approval", "tools", "server"}
 _OF_ONE_WRITE = re.compile(r"\bcustom_audience|AddCustomAudience|\btoken_total|\baudiences?\b(?!=)|\bMeta\b")
 _STORED_NAMES = re.compile(r"--allow-audience|audience:ID|\baudience (TEXT|=)|audience, |[\"(']audience")
 """An option, and the columns and keys of records that earlier versions wrote."""
 
 LIBRARIES: dict[str, set[str]] = {
     "mcp": {"server", "http", "cli.demo"},
-    "mcp_types": {"tools", "server", "http", "cli.demo"},
+    "mcp_types": {"approval.card", "tools", "server", "http", "cli.demo"},
     "httpx": {"api", "sandbox.transport", "cli.remote_checks", "http.auth.keys"},
-    "starlette": {"http"},
-    "uvicorn": {"http"},
+    "starlette": {"approval", "http"},
+    "uvicorn": {"approval.page_server", "http"},
     "jwt": {"http.auth"},
     "redis": {"store.redis_database"},
     "cryptography": {"http.auth.keys"},

@@ -29,9 +29,10 @@ from cams_mcp.tools.definitions import load_catalog
 
 WRITE = "add_custom_audience_user"
 PEOPLE = TARGET | {"users": people(120)}
+REORDERED = TARGET | {"users": people(120)[::-1]}
 
-STEPS = [f"{step}:{when}" for step in ("issue", "begin", "call", "finish") for when in ("before", "after")]
-"""The steps of a write, in their order."""
+STEPS = [f"{step}:{when}" for step in ("ask", "decide", "begin", "call", "finish") for when in ("before", "after")]
+"""The steps of a write, in their order. Only where the server asks in mid-call is the decision a step of its own."""
 
 SECRET = {"CAMS_MCP_ACCESS_KEY_SECRET": SANDBOX_KEY.secret}
 START = itertools.count(1)
@@ -178,8 +179,15 @@ async def write_until_it_dies(world: World, step: str, mode: str, way: str) -> s
     return approvals[0] if approvals else None
 
 
-@pytest.mark.parametrize(("mode", "way"), [("auto", "elicitation"), ("auto", "token"), IN_MID_CALL])
-@pytest.mark.parametrize("step", STEPS)
+KILLED = [
+    (step, mode, way)
+    for step in STEPS
+    for mode, way in (("auto", "elicitation"), ("auto", "token"), IN_MID_CALL)
+    if (mode, way) == IN_MID_CALL or not step.startswith("decide")
+]
+
+
+@pytest.mark.parametrize(("step", "mode", "way"), KILLED)
 async def test_a_server_that_is_killed_sends_nothing_unapproved_unrecorded_or_twice(
     world: World, step: str, way: str, mode: str
 ) -> None:
@@ -191,19 +199,39 @@ async def test_a_server_that_is_killed_sends_nothing_unapproved_unrecorded_or_tw
 
     assert len(world.arrived) == sent
     assert world.ledger() == ([("sent", world.arrived[0])] if ended else [("unknown", None)] * begun)
-    person = Person("decline")
+    # What was approved and not sent yet outlives the crash, and is good once.
+    is_approved = approval is not None or ((mode, way) == IN_MID_CALL and step in ("decide:after", "begin:before"))
+    person = Person("cancel")
     async with world.server() as server, client(server, mode, way, person) as connected:
-        repeated = await connected.call_tool(WRITE, PEOPLE)
         results = [await spend(connected, way, approval) for _ in range(2)] if approval else []
-    text = repeated.structured_content["preview"] if way == "token" else person.asked[0]
-    told = "the same list was already sent to this audience" if ended else "it is unknown whether CAMS applied it"
-    assert (told in text) is begun
-    assert ("the same list" in text) is begun
-    if approval:
-        # An approval that was not spent yet outlives the crash, and is good once.
-        assert [result.is_error for result in results] == [begun, True]
-        assert text_of(results[1]).startswith("Nothing was sent")
-    assert len(world.arrived) == (sent or (approval is not None and not begun))
+        results.append(await connected.call_tool(WRITE, PEOPLE))
+        was_asked = list(person.asked)
+        reordered = await connected.call_tool(WRITE, REORDERED)
+    assert len(world.arrived) == (sent or (is_approved and not begun))
+    if ended:
+        assert {recorded(result)["request_id"] for result in results} == {world.arrived[0]}
+    elif begun:
+        assert all("its outcome is unknown: it may have been applied" in text_of(result) for result in results)
+    elif is_approved:
+        first, *others = results
+        assert first.structured_content["status"] == "sent"
+        assert [recorded(result) for result in others] == [first.structured_content] * len(others)
+    elif way == "token":
+        assert "the same list" not in results[0].structured_content["preview"]
+    else:
+        assert "the same list" not in was_asked[0]
+    assert len(was_asked) == (way == "elicitation" and not begun and not is_approved)
+    text = reordered.structured_content["preview"] if way == "token" else person.asked[-1]
+    told = "it is unknown whether CAMS applied it" if begun and not ended else "the same list was already sent"
+    assert (told in text) is (begun or is_approved)
+
+
+def recorded(result: types.CallToolResult) -> dict[str, Any]:
+    """What an identical call had returned; fails unless this one says that it sent nothing."""
+    assert not result.is_error, text_of(result)
+    content = dict(result.structured_content)
+    assert "This is its recorded result. Nothing was sent again." in content.pop("next")
+    return content
 
 
 @pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
@@ -227,7 +255,9 @@ async def test_an_approval_is_good_in_another_process_at_the_same_time_and_only_
         _, approval = await ask(first, way, arguments)
         results = [await spend(connected, way, approval, arguments) for connected in (second, first, second)]
 
-    assert [result.is_error for result in results] == [False, True, True]
+    sent, *again = results
+    assert sent.structured_content["status"] == "sent"
+    assert [recorded(result) for result in again] == [sent.structured_content] * 2
     assert len(world.arrived) == before + 1
 
 
@@ -274,20 +304,20 @@ async def test_an_approval_is_void_for_another_list_in_another_process(
 
 
 async def both_at_once(
-    servers: list[Client], way: str, approvals: list[str], arguments: dict[str, Any]
+    servers: list[Client], way: str, approvals: list[str], arguments: list[dict[str, Any]]
 ) -> list[types.CallToolResult]:
     results: list[types.CallToolResult] = []
 
-    async def fire(connected: Client, approval: str) -> None:
-        results.append(await spend(connected, way, approval, arguments))
+    async def fire(connected: Client, approval: str, given: dict[str, Any]) -> None:
+        results.append(await spend(connected, way, approval, given))
 
     async with anyio.create_task_group() as group:
-        for connected, approval in zip(servers, approvals, strict=True):
-            group.start_soon(fire, connected, approval)
+        for each in zip(servers, approvals, arguments, strict=True):
+            group.start_soon(fire, *each)
     return results
 
 
-@pytest.mark.parametrize("approvals", ["one approval", "an approval each"])
+@pytest.mark.parametrize("approvals", ["one approval", "an approval each", "an order each"])
 @pytest.mark.parametrize(("mode", "way"), REPLAYABLE)
 async def test_of_two_servers_that_race_to_send_one_list_exactly_one_wins(
     shared: tuple[World, list[str]], mode: str, way: str, approvals: str
@@ -297,13 +327,18 @@ async def test_of_two_servers_that_race_to_send_one_list_exactly_one_wins(
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(client(url, mode, way)) for url in urls]
         for round_number in range(10):
-            arguments = fresh(3)
-            _, first = await ask(servers[0], way, arguments)
-            second = first if approvals == "one approval" else (await ask(servers[1], way, arguments))[1]
+            one = fresh(3)
+            other = one | {"users": one["users"][::-1]} if approvals == "an order each" else one
+            _, first = await ask(servers[0], way, one)
+            second = first if approvals == "one approval" else (await ask(servers[1], way, other))[1]
 
-            results = await both_at_once(servers, way, [first, second], arguments)
+            results = await both_at_once(servers, way, [first, second], [one, other])
 
-            (lost,) = [result for result in results if result.is_error]
-            assert text_of(lost).startswith("Nothing was sent")
+            lost, won = sorted(results, key=lambda result: "next" not in (result.structured_content or {"next": ""}))
+            assert won.structured_content["status"] == "sent"
+            if approvals == "an order each":
+                assert text_of(lost).startswith("Nothing was sent: the same list was sent")
+            else:
+                assert recorded(lost) == won.structured_content
             assert len(world.arrived) == before + round_number + 1
     assert world.ledger() == [("sent", request_id) for request_id in world.arrived]

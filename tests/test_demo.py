@@ -54,7 +54,7 @@ def shown(home: Path) -> subprocess.CompletedProcess[str]:
     return run(home, "demo")
 
 
-def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(shown: subprocess.CompletedProcess[str]) -> None:
+def test_the_demo_shows_every_tool_a_dismissed_and_a_confirmed_write(shown: subprocess.CompletedProcess[str]) -> None:
     assert shown.returncode == 0, shown.stderr
     text = shown.stdout
     assert f"{len(OPERATIONS)} tools:" in text
@@ -63,9 +63,9 @@ def test_the_demo_shows_every_tool_a_declined_and_a_confirmed_write(shown: subpr
         assert operation.title in text
     writes = sum(operation.writes for operation in OPERATIONS)
     assert text.count("The server asks the person:") == 2 * writes
-    assert text.index("The person declines.") < text.index("Nothing was sent: the user declined.")
+    assert text.index("The person closes the question.") < text.index("Nothing was sent: the user dismissed")
     assert text.index("The person confirms.") < text.index('"status":"sent"')
-    assert "before 0, after the declined write 0, after the confirmed write 150" in text
+    assert "before 0, after the dismissed write 0, after the confirmed write 150" in text
     assert text.endswith("All checks passed.\n")
     assert "Traceback" not in shown.stderr
 

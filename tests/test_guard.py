@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -53,6 +54,21 @@ async def preview_of(client: Client, arguments: dict[str, Any] = LIST) -> dict[s
     result = await client.call_tool(WRITE, arguments)
     assert result.structured_content["status"] == "confirmation_required"
     return result.structured_content
+
+
+def recorded(result: types.CallToolResult) -> dict[str, Any]:
+    """What an identical call had returned; fails unless this one says that it sent nothing."""
+    assert not result.is_error, text_of(result)
+    content = dict(result.structured_content)
+    assert re.fullmatch(
+        r"An identical call was approved and sent at \d\d:\d\d UTC. This is its recorded result. Nothing was sent again.",
+        content.pop("next"),
+    )
+    return content
+
+
+REORDERED = LIST | {"users": people(120)[::-1]}
+"""The same people, but another write."""
 
 
 # Refusals of a person or a client
@@ -301,11 +317,10 @@ async def test_two_steps_send_once(sandbox: Sandbox, mode: str) -> None:
         assert not writes_that_arrived(sandbox)
         confirmed = LIST | {"confirmation_token": preview["confirmation_token"]}
         first = await client.call_tool(WRITE, confirmed)
-        second = await client.call_tool(WRITE, confirmed)
+        again = [await client.call_tool(WRITE, arguments) for arguments in (confirmed, LIST)]
 
     assert first.structured_content["status"] == "sent"
-    assert second.is_error
-    assert "already used" in text_of(second)
+    assert [recorded(result) for result in again] == [first.structured_content] * 2
     assert len(writes_that_arrived(sandbox)) == 1
 
 
@@ -487,12 +502,12 @@ async def test_both_eras_confirm_over_one_http_server(sandbox: Sandbox, *, state
                 Client(f"{url}/mcp", mode="auto", elicitation_callback=yes()) as modern,
                 Client(f"{url}/mcp", mode="legacy", elicitation_callback=yes()) as legacy,
             ):
-                for client in (modern, legacy, modern):
-                    result = await client.call_tool(WRITE, LIST)
+                for client, arguments in ((modern, LIST), (legacy, REORDERED), (modern, one_changed(LIST))):
+                    result = await client.call_tool(WRITE, arguments)
                     if result.structured_content["status"] == "confirmation_required":
                         assert stateless
                         token = result.structured_content["confirmation_token"]
-                        result = await client.call_tool(WRITE, LIST | {"confirmation_token": token})
+                        result = await client.call_tool(WRITE, arguments | {"confirmation_token": token})
                     assert result.structured_content["status"] == "sent"
 
     assert len(writes_that_arrived(sandbox)) == 3
@@ -553,6 +568,7 @@ async def test_the_question_names_things_and_says_what_follows(sandbox: Sandbox)
         "This is the last batch of the upload.",
         "Their contact details will be sent to Meta. This cannot be undone.",
         "Meta discards uploads with fewer than 100 matches, so adding this few people will have no effect.",
+        "Your answer reaches the server through the assistant.",
     ]
 
 
@@ -684,12 +700,29 @@ async def test_the_question_says_when_this_very_list_went_out_before(sandbox: Sa
 @both_eras
 async def test_of_two_open_confirmations_of_one_list_only_the_first_sends(sandbox: Sandbox, mode: str) -> None:
     async with mcp_client(sandbox, mode=mode) as client:
-        tokens = [(await preview_of(client))["confirmation_token"] for _ in range(2)]
-        first, second = [await client.call_tool(WRITE, LIST | {"confirmation_token": token}) for token in tokens]
+        confirmed = [
+            arguments | {"confirmation_token": (await preview_of(client, arguments))["confirmation_token"]}
+            for arguments in (LIST, REORDERED)
+        ]
+        first, second = [await client.call_tool(WRITE, arguments) for arguments in confirmed]
 
     assert first.structured_content["status"] == "sent"
     assert "the same list was sent" in text_of(second)
     assert len(writes_that_arrived(sandbox)) == 1
+
+
+@both_eras
+async def test_two_previews_of_one_call_are_one_question(sandbox: Sandbox, mode: str) -> None:
+    store = Store(None)
+    async with mcp_client(sandbox, mode=mode, store=store) as client:
+        tokens = [(await preview_of(client))["confirmation_token"] for _ in range(2)]
+        second, first = [await client.call_tool(WRITE, LIST | {"confirmation_token": token}) for token in tokens[::-1]]
+
+    assert second.structured_content["status"] == "sent"
+    assert recorded(first) == second.structured_content
+    assert len(set(tokens)) == 2
+    assert len(writes_that_arrived(sandbox)) == 1
+    assert [entry["event"] for entry in store.audit()] == ["asked", "approved", "sent"]
 
 
 @both_eras
@@ -744,7 +777,9 @@ async def test_one_token_in_many_calls_at_once_sends_once(sandbox: Sandbox, mode
             for _ in range(10):
                 group.start_soon(call)
 
-    assert sorted(result.is_error for result in results) == [False, *[True] * 9]
+    (sent,) = [result for result in results if "next" not in (result.structured_content or {"next": ""})]
+    assert sent.structured_content["status"] == "sent"
+    assert [recorded(result) for result in results if result is not sent] == [sent.structured_content] * 9
     assert len(writes_that_arrived(sandbox)) == 1
 
 
@@ -755,12 +790,15 @@ async def test_after_an_unknown_outcome_the_assistant_hears_what_to_check(mode: 
     async with mcp_client(sandbox, mode=mode, store=store) as client:
         token = (await preview_of(client))["confirmation_token"]
         unknown = await client.call_tool(WRITE, LIST | {"confirmation_token": token})
-        next_preview = (await preview_of(client))["preview"]
+        same = await client.call_tool(WRITE, LIST)
+        next_preview = (await preview_of(client, REORDERED))["preview"]
 
-    assert unknown.is_error
-    assert "may have been applied" in text_of(unknown)
-    assert "token_total" in text_of(unknown)
-    assert "list_custom_audience" in text_of(unknown)
+    for result in (unknown, same):
+        assert result.is_error
+        assert "may have been applied" in text_of(result)
+        assert "token_total" in text_of(result)
+        assert "list_custom_audience" in text_of(result)
+    assert "an identical call was approved" in text_of(same)
     assert "it is unknown whether CAMS applied it" in next_preview
     assert len(writes_that_arrived(sandbox)) == 1
     assert "unknown" in [entry["event"] for entry in store.audit()]
@@ -775,7 +813,7 @@ async def test_a_refusal_of_cams_is_recorded_and_does_not_hold_the_next_try() ->
         again = (await preview_of(client, wrong_account))["preview"]
 
     assert refused.is_error
-    assert "went to this audience already" not in again
+    assert "the same list" not in again
     entry = store.audit()[-2]
     assert (entry["event"], entry["reason"]) == ("failed", "InvalidParameter.CustomAudienceId")
 

@@ -1,45 +1,41 @@
-"""Chance against the guard: many callers, processes, restarts, clock jumps, replays, tampered and swapped tokens.
+"""Chance against the guard: every door, many callers, two servers, deaths, clock jumps, replays, tampered secrets.
 
-The sandbox's own record says what arrived; a model of a few lines says what may arrive.
+The sandbox's own record says what arrived; a model of a few lines says what may arrive (support_guard_machine.py).
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
-from support import AUDIENCE, TARGET, client_of, examples, people, writes_that_arrived
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from support import examples
+from support_guard_machine import (
+    FAULTS,
+    KEYS,
+    POLICIES,
+    PRINCIPALS,
+    REQUESTS,
+    Asked,
+    Model,
+    ProcessDied,
+    What,
+    World,
+)
 
-from cams_mcp.api.credentials import AccessKey, ExplicitKey
-from cams_mcp.confirmation import Answered, Caller, Preview, Question, Reply
-from cams_mcp.errors import CamsMcpError
-from cams_mcp.guard.guard import APPROVAL_SECONDS, Guard
-from cams_mcp.guard.policy import Policy
-from cams_mcp.models import Response
-from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER, AddCustomAudienceUserRequest
-from cams_mcp.sandbox import SANDBOX_KEY, Sandbox, SandboxTransport
-from cams_mcp.store import BaseStore, Store
+from cams_mcp.approval.card import DECIDE, card_key, proof
+from cams_mcp.confirmation import Answered, Awaiting, Caller, Preview, Question, Reply
+from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, NotNow, Recorded
+from cams_mcp.guard import waiting
+from cams_mcp.models import Result
+from cams_mcp.tools.result import ToolResult
 
 pytestmark = pytest.mark.slow
 
-ASK_SECONDS = Policy().ask_seconds
-LISTS = [people(3), people(3)[::-1], people(4), people(3, start=100), [*people(2), {"phone": "+12025550123"}]]
-REQUESTS = [
-    ADD_CUSTOM_AUDIENCE_USER.request.model_validate(TARGET | {"users": users, "custom_audience_id": audience})
-    for users in LISTS
-    for audience in (AUDIENCE, "6000019000001")
-]
-PRINCIPALS = ("local", "alice", "bob")
-PROCESSES = (0, 1)
 YES = Reply("accept", {"confirm": True})
 NO = (
     Reply("decline"),
@@ -49,271 +45,399 @@ NO = (
     Reply("failed"),
     None,
 )
+KINDS = ("nothing", "trips", "cards")
+"""What the client of a call can do."""
 
-requests = st.sampled_from(range(len(REQUESTS)))
-principals = st.sampled_from(PRINCIPALS)
-processes = st.sampled_from(PROCESSES)
-
-
-class ProcessDied(BaseException):
-    """In place of kill -9: nothing after it runs in the process that dies. (test_crashes.py kills real ones.)"""
-
-
-class Fragile(SandboxTransport):
-    """Fails on request, before or after the sandbox executes a write."""
-
-    fault: str = ""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.headers["x-acs-action"] != "AddCustomAudienceUser" or not self.fault:
-            return await super().handle_async_request(request)
-        fault, self.fault = self.fault, ""
-        if fault == "unreachable":
-            raise httpx.ConnectError("no route")
-        response = await super().handle_async_request(request)
-        if fault == "reset":
-            raise httpx.ReadError("reset")
-        return httpx.Response(200, content=response.content[:20])
+processes = st.sampled_from(range(len(POLICIES)))
+whats = st.tuples(st.sampled_from(range(len(KEYS))), st.sampled_from(range(len(REQUESTS))), st.sampled_from(PRINCIPALS))
+kinds = st.sampled_from(KINDS)
+faults = st.sampled_from(["", "", "", *FAULTS])
 
 
-@dataclass
-class Given:
-    """An approval as the model knows it."""
-
-    token: str
-    channel: str
-    request: int
-    principal: str
-    key: int
-    issued: float
-    lists_sent: int
-    open: bool = True
-
-    def is_fresh(self, now: float) -> bool:
-        """A preview is good for ten minutes, a question as long as it may stay unanswered."""
-        return self.issued <= now < self.issued + (APPROVAL_SECONDS if self.channel == "token" else ASK_SECONDS)
+def caller_of(what: What, kind: str) -> Caller:
+    return Caller(principal=what[2], client="tester 1.0", round_trips=kind == "trips", cards=kind == "cards")
 
 
 class GuardMachine(RuleBasedStateMachine):
-    tokens = Bundle("tokens")
+    secrets = Bundle("secrets")
+    """(secret, channel, write) of every preview and every question."""
+    ids = Bundle("ids")
+    """(id, write) of every write that waits or waited."""
 
     @initialize()
     def start(self) -> None:
-        self.directory = Path(tempfile.mkdtemp())
-        self.clock = 1_800_000_000.0
-        self.keys = [SANDBOX_KEY, AccessKey("other-id", SANDBOX_KEY.secret)]
-        self.sandboxes = [Sandbox(key=key) for key in self.keys]
-        self.transports = [Fragile(sandbox) for sandbox in self.sandboxes]
-        self.stores: list[BaseStore] = [self.open_store() for _ in PROCESSES]
-        self.given: list[Given] = []
-        self.sent: list[tuple[int, int]] = []
-        """(key, request) of every write the model says has arrived."""
-        self.entered: dict[Any, int] = {}
-        """How often each list entered the ledger without being refused, as far as approvals look at it."""
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(waiting, "POLL_SECONDS", 0.005)
+        self.world = World()
+        self.model = Model(self.world)
 
     def teardown(self) -> None:
-        for store in getattr(self, "stores", []):
-            store.close()
-        shutil.rmtree(getattr(self, "directory", "/nonexistent"), ignore_errors=True)
+        if hasattr(self, "world"):
+            self.world.end()
+            self.patch.undo()
 
-    def open_store(self) -> BaseStore:
-        return Store(self.directory, now=lambda: self.clock)
+    # What a call comes to
 
-    def submit(
-        self,
-        process: int,
-        key: int,
-        request: int,
-        caller: Caller,
-        transport: SandboxTransport | None = None,
-        **how: Any,
-    ) -> Any:
-        """One call to one process; gives what it returned or raised."""
+    def door(self, process: int, kind: str) -> str:
+        """The first door of a call that opens."""
+        if kind == "trips":
+            return "elicitation"
+        if process == 1 and self.world.processes[1].opens:
+            return "page"
+        if kind == "cards":
+            return "card"
+        return "token" if process == 0 else "approve"
 
-        async def run() -> Any:
-            credentials = ExplicitKey(self.keys[key])
-            transport_ = transport or self.transports[key]
-            async with client_of(self.sandboxes[key], credentials=credentials, transport=transport_) as service:
-                guard = Guard(service, self.stores[process])
-                return await guard.submit(ADD_CUSTOM_AUDIENCE_USER, REQUESTS[request], caller, **how)
+    def first_door(self, process: int, kind: str) -> str:
+        """The same, whether it opens or not."""
+        return "page" if process == 1 and kind != "trips" else self.door(process, kind)
 
-        try:
-            return anyio.run(run)
-        except CamsMcpError as error:
-            return error
+    def send(self, what: What, fault: str, outcome: Any, **spending: Any) -> None:
+        """A call came to sending."""
+        if isinstance(outcome, NotNow):
+            assert self.model.questions[what].holders
+            return  # a server that holds the list was faster
+        expected = self.model.spend(what, fault, **spending)
+        if expected == "outcome":
+            expected = self.model.tell(what)
+            assert isinstance(outcome, Recorded if expected == "refused" else Result | AmbiguousWrite)
+            return
+        kinds_of = {
+            "nothing": NotConfirmed,
+            "dies": ProcessDied,
+            "sent": Result,
+            "unknown": AmbiguousWrite,
+            "refused": CamsMcpError,
+        }
+        assert isinstance(outcome, kinds_of[expected]), (expected, outcome)
+        assert expected != "nothing" or "Nothing was sent" in str(outcome)
 
-    def list_of(self, request: int) -> tuple[str, int]:
-        model: AddCustomAudienceUserRequest = REQUESTS[request]
-        return model.custom_audience_id, model.contents()
+    def settle(self, fault: str = "") -> None:
+        """Let the servers send what they may."""
+        self.model.rest(fault, self.world.settle())
+        self.world.fault = ""
 
-    def arrived(self, key: int, request: int, outcome: Any) -> None:
-        """The model: this write was allowed out. Whether it reached the sandbox, its record says below."""
-        if isinstance(outcome, Response) or len(writes_that_arrived(self.sandboxes[key])) > sum(
-            1 for sent_key, _ in self.sent if sent_key == key
-        ):
-            self.sent.append((key, request))
-        if isinstance(outcome, Response) or "may have been applied" in str(outcome):
-            self.entered[self.list_of(request)] = self.entered.get(self.list_of(request), 0) + 1
+    # Calls
 
-    @rule(target=tokens, process=processes, key=processes, request=requests, principal=principals, two=st.booleans())
-    def ask(self, process: int, key: int, request: int, principal: str, *, two: bool) -> Given:
-        caller = Caller(principal=principal, round_trips=not two)
-        outcome = self.submit(process, key, request, caller)
-        assert isinstance(outcome, Preview if two else Question)
-        token = outcome.token if isinstance(outcome, Preview) else outcome.state
-        self.forget_what_expired()
-        sent = self.entered.get(self.list_of(request), 0)
-        given = Given(token, "token" if two else "elicitation", request, principal, key, self.clock, sent)
-        self.given.append(given)
-        return given
+    @rule(target=ids, process=processes, what=whats, kind=kinds, opens=st.booleans(), fault=faults)
+    def call(self, process: int, what: What, kind: str, fault: str, *, opens: bool) -> Any:
+        """A call without anything: it puts or joins a question, or sends what was approved. Its secret is lost."""
+        return self.do_call(process, what, kind, fault, opens=opens)[0]
 
-    def forget_what_expired(self) -> None:
-        """An approval that was once seen expired stays so, whatever the clock does afterwards."""
-        for given in self.given:
-            given.open = given.open and given.is_fresh(self.clock)
+    @rule(target=secrets, process=processes, what=whats, kind=st.sampled_from(["nothing", "trips"]))
+    def get_secret(self, process: int, what: What, kind: str) -> Any:
+        """The same, for the token of a preview, or the state of a question."""
+        return self.do_call(process, what, kind, "", opens=True)[1]
+
+    def do_call(self, process: int, what: What, kind: str, fault: str, *, opens: bool, **how: Any) -> tuple[Any, Any]:
+        """Gives the id and the secret, if there are any, for the bundles."""
+        self.world.processes[process].opens = opens
+        self.world.fault = fault
+        outcome = self.world.processes[process].submit(what, caller_of(what, kind), **how)
+        replaces = how["answered"].state if "answered" in how else ""
+        asked = self.model.ask(what, self.first_door(process, kind), replaces=replaces)
+        secret = self.check_call(process, what, kind, fault, outcome, asked)
+        found = self.world.find(what)
+        self.settle(fault)
+        return multiple(*([(found.id, what)] if found else [])), multiple(*secret)
+
+    def check_call(
+        self, process: int, what: What, kind: str, fault: str, outcome: Any, asked: Asked | str
+    ) -> list[tuple[str, str, What]]:
+        """Compare what a call returned with the model; gives the secret that it returned."""
+        match asked:
+            case Asked():
+                asked.holders.add(process)
+                return self.check_question(asked, self.door(process, kind), outcome)
+            case "declined":
+                assert "declined this write" in str(outcome)
+            case "full":
+                assert "5 writes are already waiting" in str(outcome)
+            case _:
+                self.send(what, fault, outcome)
+        return []
+
+    def check_question(self, asked: Asked, door: str, outcome: Any) -> list[tuple[str, str, What]]:
+        if door == "token" and asked.door != "token":
+            door = "approve"  # a person has been asked already
+        if door not in ("token", "elicitation"):
+            assert isinstance(outcome, Awaiting)
+            assert outcome.door == door
+            return []
+        assert isinstance(outcome, Preview if door == "token" else Question), outcome
+        secret = outcome.token if isinstance(outcome, Preview) else outcome.state
+        self.model.add_secret(asked, secret, door)
+        return [(secret, door, asked.what)]
+
+    @rule(process=processes, principal=st.sampled_from(PRINCIPALS))
+    def call_with_everything(self, process: int, principal: str) -> None:
+        """More lists than may wait at a time."""
+        for request in range(len(REQUESTS)):
+            self.do_call(process, (0, request, principal), "nothing", "", opens=True)
 
     @rule(
-        given=tokens,
+        given=secrets,
         process=processes,
         tamper=st.sampled_from([*["nothing"] * 6, "key", "request", "principal", "way", "reply"]),
         other=st.integers(1, 100),
-        fault=st.sampled_from(["", "", "", "unreachable", "reset", "cut"]),
+        fault=faults,
     )
-    def confirm(self, given: Given, process: int, tamper: str, other: int, fault: str) -> None:
-        """Spend an approval: perhaps again, late, by another, for another request, from another process."""
-        key, request, principal, way, reply = given.key, given.request, given.principal, given.channel, YES
-        match tamper:
-            case "key":
-                key = 1 - key
-            case "request":
-                request = (request + other) % len(REQUESTS)
-            case "principal":
-                principal = PRINCIPALS[(PRINCIPALS.index(principal) + other) % len(PRINCIPALS)]
-            case "way":
-                way = "token" if way == "elicitation" else "elicitation"
-            case "reply":
-                reply = NO[other % len(NO)]
-        caller = Caller(principal=principal, round_trips=way == "elicitation")
-        how: dict[str, Any] = {"token": given.token} if way == "token" else {"answered": Answered(given.token, reply)}
-        good = (
-            given.open
-            and way == given.channel
-            and (way == "token" or reply is YES)
-            and (key, request, principal) == (given.key, given.request, given.principal)
-            and given.is_fresh(self.clock)
-            and self.entered.get(self.list_of(request), 0) == given.lists_sent
-        )
-        given.open = False
-        self.transports[key].fault = fault
-        before = len(writes_that_arrived(self.sandboxes[key]))
-        outcome = self.submit(process, key, request, caller, **how)
-        self.transports[key].fault = ""
-        after = len(writes_that_arrived(self.sandboxes[key]))
-        if good:
-            # "unreachable" is tried again: the write was certainly not executed.
-            assert after == before + 1
-            assert isinstance(outcome, Response) == (fault in ("", "unreachable"))
-            self.arrived(key, request, outcome)
-        else:
-            assert after == before
+    def come_back(self, given: Any, process: int, tamper: str, other: int, fault: str) -> None:
+        """Call with a secret: perhaps again, late, by another, for another request, to another server."""
+        secret, way, what = given
+        what = self.another(what, tamper, other)
+        reply = NO[other % len(NO)] if tamper == "reply" else YES
+        if tamper == "way":
+            way = "token" if way == "elicitation" else "elicitation"
+        if way == "elicitation" and reply is None:
             # A client that calls back without an answer is asked again.
-            asked_again = way == "elicitation" and reply is None and isinstance(outcome, Question)
-            assert asked_again or "Nothing was sent" in str(outcome)
+            self.do_call(process, what, "trips", fault, opens=True, answered=Answered(secret, None))
+            return
+        caller = caller_of(what, "trips" if way == "elicitation" else "nothing")
+        how: dict[str, Any] = {"token": secret} if way == "token" else {"answered": Answered(secret, reply)}
+        self.world.fault = fault
+        outcome = self.world.processes[process].submit(what, caller, **how)
+        q = self.model.questions.get(what)
+        if way == "token" and process == 1:
+            assert "no confirmation_token is accepted" in str(outcome)
+        elif way == "elicitation" and q is not None and q.state in ("approved", "spent"):
+            self.send(what, fault, outcome)
+        elif way == "token" or reply is YES:
+            self.send(what, fault, outcome, secret=secret, channel=way)
+        else:
+            assert "Nothing was sent" in str(outcome)
+            self.say_no(self.model.holder(secret), reply)
+        self.settle(fault)
 
-    @rule(given=tokens)
-    def spend_at_once(self, given: Given) -> None:
-        """Two processes race to spend one approval."""
-        answered = Answered(given.token, YES)
-        how: dict[str, Any] = {"token": given.token} if given.channel == "token" else {"answered": answered}
-        before = len(writes_that_arrived(self.sandboxes[given.key]))
-        caller = Caller(principal=given.principal, round_trips=True)
+    def another(self, what: What, part: str, other: int) -> What:
+        """The same write with another access key, request or principal."""
+        key, request, principal = what
+        if part == "key":
+            return 1 - key, request, principal
+        if part == "request":
+            return key, (request + other) % len(REQUESTS), principal
+        if part == "principal":
+            return key, request, PRINCIPALS[(PRINCIPALS.index(principal) + other) % len(PRINCIPALS)]
+        return what
+
+    def say_no(self, q: Asked | None, reply: Reply | None) -> None:
+        """The model: somebody answered a question, and not with a yes."""
+        if reply is not None and reply.action == "decline":
+            self.model.decide(q, yes=False)
+        elif q is not None and q.state == "waiting":
+            self.model.end(q)
+
+    @rule(given=secrets)
+    def come_back_twice_at_once(self, given: Any) -> None:
+        """Two servers race to spend one secret."""
+        secret, way, what = given
+        caller = caller_of(what, "trips" if way == "elicitation" else "nothing")
+        how: dict[str, Any] = {"token": secret} if way == "token" else {"answered": Answered(secret, YES)}
         outcomes: list[Any] = []
 
-        async def one(guard: Guard) -> None:
+        async def one(process: int) -> None:
+            outcomes.append(await self.world.processes[process].submit_here(what, caller, how))
+
+        async def race() -> None:
+            async with anyio.create_task_group() as group:
+                for process in range(len(POLICIES)):
+                    group.start_soon(one, process)
+
+        self.world.portal.call(race)
+        if self.model.spend(what, "", secret=secret, channel=way) == "outcome":
+            self.model.tell(what)
+        self.settle()
+
+    @rule(
+        process=processes,
+        what=whats,
+        reply=st.just(YES) | st.sampled_from(NO),
+        terminal=st.booleans(),
+        elsewhere=st.sampled_from([None, None, True, False]),
+        ends=st.sampled_from(["", "", "", "dies", "called off"]),
+        fault=faults,
+    )
+    def call_that_asks(
+        self,
+        process: int,
+        what: What,
+        reply: Reply | None,
+        fault: str,
+        ends: str,
+        *,
+        terminal: bool,
+        elsewhere: bool | None,
+    ) -> None:
+        """A question during the call, in the client or on a terminal, that may be decided elsewhere meanwhile."""
+        world, server = self.world, self.world.processes[process]
+        server.opens = True
+
+        async def run() -> Any:
+            async def ask(question: Question) -> Reply:
+                if elsewhere is not None:
+                    world.outside.decide(world.waiting()[binding].id, approve=elsewhere, channel="approve")
+                if ends == "dies":
+                    server.store.is_dead = True
+                    raise ProcessDied
+                if ends == "called off":
+                    scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+                return reply or Reply("ended")
+
+            caller = Caller(principal=what[2], client="tester 1.0", ask=ask, ask_channel=channel)
+            with anyio.CancelScope() as scope:
+                return await server.submit_here(what, caller, {})
+
+        channel, binding = "terminal" if terminal else "elicitation", world.binding(what)
+        holders = self.model.questions[what].holders if what in self.model.questions else set[int]()
+        if fault.startswith("dies") and holders - {process}:
+            fault = ""  # either server may send it, so either may die
+        world.fault = fault
+        outcome = world.portal.call(run)
+        asked = self.model.ask(what, channel)
+        if isinstance(asked, str):
+            self.check_call(process, what, "", fault, outcome, asked)
+        else:
+            if elsewhere is not None:
+                self.model.decide(asked, yes=elsewhere)
+            self.check_reply(process, asked, reply, ends, fault, outcome, terminal=terminal)
+        self.settle(fault)
+
+    def check_reply(
+        self, process: int, asked: Asked, reply: Reply | None, ends: str, fault: str, outcome: Any, *, terminal: bool
+    ) -> None:
+        """What becomes of a question that was asked during the call."""
+        if ends == "called off" and asked.state == "waiting" and not asked.joined:
+            self.model.end(asked)
+        if ends:
+            assert outcome is None if ends == "called off" else isinstance(outcome, ProcessDied)
+        elif reply is not None and reply.action == "failed":
+            asked.holders.add(process)
+            assert isinstance(outcome, Awaiting)
+            assert outcome.door == ("page" if process == 1 and not terminal else "approve")
+        elif reply is YES or asked.state == "approved":
+            self.model.decide(asked, yes=True)
+            self.send(asked.what, fault, outcome)
+        else:
+            assert "Nothing was sent" in str(outcome)
+            self.say_no(asked, reply)
+
+    # Decisions
+
+    @rule(
+        entry=ids,
+        door=st.sampled_from(["approve", "page"]),
+        yes=st.booleans(),
+        fault=faults,
+        alone=st.sampled_from([False, False, False, True]),
+    )
+    def decide(self, entry: Any, door: str, fault: str, *, yes: bool, alone: bool) -> None:
+        """A decision on a terminal or on the page, perhaps late or for the second time, perhaps with no server left."""
+        number, what = entry
+        if alone:
+            self.restart_all()
+        q = self.question(number, what)
+        self.world.fault = fault
+        if door == "approve":
+            self.world.outside.decide(number, approve=yes, channel="approve", by="ada@laptop")
+        else:
+            desk, decision = self.world.processes[1].desk, "approve" if yes else "decline"
+            outcome = self.run(desk.decide, number, decision, "page", "ada@laptop", "local")
+            if what[2] != "local" or q is None:
+                assert isinstance(outcome, NotConfirmed)
+                q = None
+        self.model.decide(q, yes=yes)
+        self.settle(fault)
+
+    @rule(
+        entry=ids,
+        process=processes,
+        decision=st.sampled_from(["approve", "decline"]),
+        tamper=st.sampled_from([*["nothing"] * 3, "principal", "key", "decision", "id", "secret"]),
+        principal=st.sampled_from(PRINCIPALS),
+        fault=faults,
+    )
+    def decide_on_card(self, entry: Any, process: int, decision: str, tamper: str, principal: str, fault: str) -> None:
+        """A decision on a card: perhaps of another principal, or with a proof that is for something else."""
+        number, what = entry
+        q = self.question(number, what)
+        caller = Caller(principal=principal if tamper == "principal" else what[2], client="tester 1.0", cards=True)
+        secret = self.world.outside.secret() if tamper != "secret" else b"guessed"
+        key = card_key(secret, "mallory" if tamper == "key" else caller.principal)
+        proved = ["decide", number, decision]
+        if tamper == "id":
+            proved[1] = "AAAAAAAA"
+        if tamper == "decision":
+            proved[2] = "decline" if decision == "approve" else "approve"
+        given = {"approval_id": number, "decision": decision, "proof": proof(key, *proved)}
+        self.world.fault = fault
+        outcome = self.run(self.world.processes[process].cards.call, DECIDE, given, caller)
+        if tamper in ("nothing", "principal") and caller.principal == what[2] and q is not None:
+            assert isinstance(outcome, ToolResult)
+            self.model.decide(q, yes=decision == "approve")
+        else:
+            assert isinstance(outcome, NotConfirmed)
+        self.settle(fault)
+
+    @rule(entry=ids, one=st.booleans(), other=st.booleans())
+    def decide_at_two_doors_at_once(self, entry: Any, *, one: bool, other: bool) -> None:
+        number, what = entry
+        q = self.question(number, what)
+        found: list[Any] = []
+
+        async def decide(process: int, *, yes: bool) -> None:
+            desk, decision = self.world.processes[process].desk, "approve" if yes else "decline"
             try:
-                outcomes.append(await guard.submit(ADD_CUSTOM_AUDIENCE_USER, REQUESTS[given.request], caller, **how))
+                found.append(await desk.decide(number, decision, "page" if process else "card"))
             except CamsMcpError as error:
-                outcomes.append(error)
+                found.append(error)
 
-        async def run() -> None:
-            async with (
-                client_of(self.sandboxes[given.key], credentials=ExplicitKey(self.keys[given.key])) as service,
-                anyio.create_task_group() as group,
-            ):
-                for store in self.stores:
-                    group.start_soon(one, Guard(service, store))
+        async def race() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(decide, 0, yes=one))
+                group.start_soon(partial(decide, 1, yes=other))
 
-        anyio.run(run)
-        given.open = False
-        won = [outcome for outcome in outcomes if isinstance(outcome, Response)]
-        assert len(won) <= 1
-        assert len(writes_that_arrived(self.sandboxes[given.key])) == before + len(won)
-        for outcome in won:
-            self.arrived(given.key, given.request, outcome)
+        self.world.portal.call(race)
+        if q is None:
+            assert all(isinstance(each, NotConfirmed) for each in found)
+        else:
+            # The second sees what the first decided, and perhaps already what came of it.
+            assert len({each.state == "declined" for each in found}) == 1
+            self.model.decide(q, yes=found[0].state != "declined")
+        self.settle()
 
-    @rule(process=processes, key=processes, request=requests, reply=st.just(YES) | st.sampled_from(NO))
-    def ask_and_answer(self, process: int, key: int, request: int, reply: Reply | None) -> None:
-        async def answer(text: str) -> Reply:
-            return reply or Reply("ended")
+    def question(self, number: str, what: What) -> Asked | None:
+        """The question of the model with this id; None if it is over."""
+        found = self.world.find(what)
+        return self.model.questions[what] if found is not None and found.id == number else None
 
-        before = len(writes_that_arrived(self.sandboxes[key]))
-        outcome = self.submit(process, key, request, Caller(ask=answer))
-        self.forget_what_expired()
-        assert len(writes_that_arrived(self.sandboxes[key])) == before + (reply is YES)
-        assert isinstance(outcome, Response) == (reply is YES)
-        if reply is YES:
-            self.arrived(key, request, outcome)
+    def run(self, step: Any, *arguments: Any) -> Any:
+        try:
+            return self.world.portal.call(step, *arguments)
+        except CamsMcpError as error:
+            return error
 
-    @rule(process=processes, key=processes, request=requests, moment=st.sampled_from(["asked", "sending", "sent"]))
-    def die(self, process: int, key: int, request: int, moment: str) -> None:
-        """A process dies: while the person thinks, or before or after the sandbox has executed the write."""
-        sandbox = self.sandboxes[key]
-
-        class Dying(SandboxTransport):
-            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                if request.headers["x-acs-action"] != "AddCustomAudienceUser":
-                    return await super().handle_async_request(request)
-                if moment == "sent":
-                    await super().handle_async_request(request)
-                raise ProcessDied
-
-        async def answer(text: str) -> Reply:
-            if moment == "asked":
-                raise ProcessDied
-            return YES
-
-        with pytest.raises(ProcessDied):
-            self.submit(process, key, request, Caller(ask=answer), transport=Dying(sandbox))
-        self.restart(process)
-        self.forget_what_expired()
-        if moment == "sent":
-            self.sent.append((key, request))
-        if moment != "asked":
-            self.entered[self.list_of(request)] = self.entered.get(self.list_of(request), 0) + 1
+    # What happens to the servers
 
     @rule(process=processes)
     def restart(self, process: int) -> None:
-        self.stores[process].close()
-        self.stores[process] = self.open_store()
+        self.world.restart(process)
+        self.model.forget({process})
+
+    def restart_all(self) -> None:
+        for process in range(len(POLICIES)):
+            self.restart(process)
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 119.0, 120.0, 599.0, 600.0, 90_000.0, -1.0, -600.0, -90_000.0]))
     def jump(self, seconds: float) -> None:
-        self.clock += seconds
+        self.world.clock += seconds
+        self.model.expire()
+        self.settle()
 
     @invariant()
     def everything_that_arrived_was_approved_once_and_is_recorded(self) -> None:
-        if not hasattr(self, "sandboxes"):
-            return
-        for key, sandbox in enumerate(self.sandboxes):
-            expected = [dict(REQUESTS[request].parameters()) for sent_key, request in self.sent if sent_key == key]
-            assert [dict(call.parameters) for call in writes_that_arrived(sandbox)] == expected
-        trail = self.stores[0].audit()
-        approved = [entry["id"] for entry in trail if entry["event"] == "approved"]
-        ended = [entry for entry in trail if entry["event"] in ("sent", "failed", "unknown")]
-        assert len(approved) >= len(self.sent)
-        assert len(ended) <= len(approved)
-        numbers = [tuple(map(int, str(entry["id"]).split("-"))) for entry in trail]
-        assert numbers == sorted(set(numbers))
+        if hasattr(self, "world"):
+            self.model.check()
 
 
 TestGuard = GuardMachine.TestCase

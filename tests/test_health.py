@@ -139,11 +139,16 @@ class Slow:
     def __init__(self) -> None:
         self.begun = anyio.Event()
         self.go_on = anyio.Event()
+        self.stopped = 0
 
     async def call(self, *arguments: object, **more: object) -> str:
         self.begun.set()
         await self.go_on.wait()
         return "done"
+
+    def stop_waiting(self) -> bool:
+        self.stopped += 1
+        return False
 
 
 async def test_a_server_that_stops_begins_no_new_write_and_lets_running_calls_end() -> None:
@@ -158,8 +163,10 @@ async def test_a_server_that_stops_begins_no_new_write_and_lets_running_calls_en
         group.start_soon(call)
         await slow.begun.wait()
         assert work.is_running
+        assert slow.stopped == 0
         work.stop()
         assert work.is_stopping
+        assert slow.stopped == 1, "calls that wait for a person return"
         with pytest.raises(NotNow, match=r"shutting down and accepts no new writes. Try again in 30 s"):
             await work.call("write", {}, Caller())
         slow.go_on.set()
@@ -213,6 +220,9 @@ class Asking:
         await self.may_ask.wait()
         assert caller.ask is not None
         return (await caller.ask("?")).action
+
+    def stop_waiting(self) -> bool:
+        return False
 
 
 @pytest.mark.parametrize("stops", ["before the question", "during the question", "never"])

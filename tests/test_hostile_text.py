@@ -16,13 +16,14 @@ import json
 import logging
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain, cycle, islice, product
+from itertools import chain, count, cycle, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ from cams_mcp.operations import OPERATIONS
 from cams_mcp.operations.prompts import PROMPTS
 from cams_mcp.redaction import readable
 from cams_mcp.sandbox import SANDBOX_KEY, sandbox_app
-from cams_mcp.store import Store
+from cams_mcp.store import FILE_NAME, Store
 from cams_mcp.tools.definitions import load_catalog
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file names of bytes, POSIX signals")
@@ -86,12 +87,19 @@ ACTIONS = {operation.name: operation.action for operation in OPERATIONS}
 READS = [operation.name for operation in OPERATIONS if not operation.writes]
 WRITES = [operation.name for operation in OPERATIONS if operation.writes]
 GOOD_REPLY = {"action": "accept", "content": {"confirm": True}}
+CLOSED: dict[str, Any] = {"action": "cancel"}
+"""The person closes the question. After a no they would not be asked again for a while."""
 ACCOUNTS = "cams://accounts"
 TRANSPORTS = ("memory", "stdio", "http")
 
 
+SERIAL = count()
+
+
 def write_people(path: Path) -> None:
-    path.write_text(f"email,phone\n{MAIL},+12025550187\nsomeone@example.com,+12025550188\n", encoding="utf-8")
+    """A file of people, one of whom is in no other."""
+    rows = f"{MAIL},+12025550187\nsomeone{next(SERIAL)}@example.com,+12025550188\n"
+    path.write_text(f"email,phone\n{rows}", encoding="utf-8")
 
 
 # --- One CAMS, and servers that live as long as the module -----------------------------------------------------------
@@ -136,6 +144,21 @@ def place() -> Generator[Place]:
         # The look-ups of a long identifier come in a long address.
         url = stack.enter_context(serving(sandbox_app(cams)))
         yield Place(cams, url, Path(home), folder)
+
+
+def anew(tool: str, place: Place) -> dict[str, Any]:
+    """Arguments that no other call had: one that is repeated gets the outcome of the first, or is not asked about.
+
+    Nothing else waits then: replies that make no sense leave questions open, and there may be five of them.
+    """
+    for file in place.home.glob(f"state*/{FILE_NAME}"):
+        with closing(sqlite3.connect(file, timeout=10)) as raw:
+            raw.execute("DELETE FROM pending WHERE document LIKE '%\"waiting\"%'")
+            raw.commit()
+    if tool == "upload_audience_file":
+        write_people(place.folder / FILE)
+        return ARGUMENTS[tool]
+    return ARGUMENTS[tool] | {"users": [{"email": f"someone{next(SERIAL)}@example.com"}]}
 
 
 @contextmanager
@@ -398,24 +421,28 @@ def _only(wanted: str, change: Change) -> Change:
 def test_no_answer_of_cams_around_a_write_breaks_the_server(
     peer: Peer, place: Place, found: Findings, tool: str, wanted: str
 ) -> None:
-    peer.reply = GOOD_REPLY if wanted == "write" else {"action": "decline"}
+    peer.reply = GOOD_REPLY if wanted == "write" else CLOSED
     for label, change, status in hostile_answers(peer, len(tool) + len(wanted), most=3, elsewhere=1):
         # Another status would be that of the other answers too.
         with place.cams.answering(_only(wanted, change), status=None if wanted == "look-ups" else status):
-            probe(found, peer, label, lambda: peer.call(tool, ARGUMENTS[tool]))
+            arguments, asked = anew(tool, place), len(peer.asked)
+            probe(found, peer, label, lambda given=arguments: peer.call(tool, given))
+            assert wanted == "look-ups" or len(peer.asked) == asked + 1 or found.losses
 
 
 @collecting
 def test_no_name_from_cams_forges_or_hides_what_a_person_confirms(peer: Peer, place: Place, found: Findings) -> None:
-    peer.reply = {"action": "decline"}
+    peer.reply = CLOSED
     for tool in (*WRITES, "upload_audience_file"):
         peer.asked.clear()
-        peer.call(tool, ARGUMENTS[tool])
+        arguments = anew(tool, place)
+        peer.call(tool, arguments)
         lines = len(peer.asked[0].splitlines())
         for name, value in some(peer, HOSTILE, len(tool), elsewhere=4).items():
             peer.asked.clear()
             with place.cams.answering(_only("look-ups", _rows(f"Real{value}name"))):
-                probe(found, peer, f"{tool}: {name}", lambda tool=tool: peer.call(tool, ARGUMENTS[tool]))
+                probe(found, peer, f"{tool}: {name}", lambda tool=tool, given=arguments: peer.call(tool, given))
+            assert peer.asked or found.losses
             for question in peer.asked:
                 for problem in problems_of_question(question, lines):
                     found.add(f"{tool}: {name}", problem)
@@ -501,7 +528,8 @@ def test_no_value_of_an_answer_that_is_not_text_breaks_the_server(peer: Peer, pl
 
             label = f"{tool}: {number[:30]!r}"
             with place.cams.answering(change):
-                probe(found, peer, label, lambda tool=tool: peer.call(tool, ARGUMENTS[tool]))
+                given = anew(tool, place) if tool in WRITES else ARGUMENTS[tool]
+                probe(found, peer, label, lambda tool=tool, given=given: peer.call(tool, given))
 
 
 # --- (b) What a client sends -----------------------------------------------------------------------------------------
@@ -537,7 +565,7 @@ def hostile_arguments(tool: str, where: Where, value: str) -> Iterator[dict[str,
 def test_no_argument_of_a_tool_breaks_the_server_or_comes_back_in_an_error(
     peer: Peer, found: Findings, tool: str
 ) -> None:
-    peer.reply = {"action": "decline"}
+    peer.reply = CLOSED
     for number, where in enumerate(schema_places(TOOLS[tool].input_schema)):
         texts = {name: with_person(value) for name, value in HOSTILE.items()}
         texts |= {f"{name}, alone": VALUES[name] for name in ALONE}
@@ -639,38 +667,38 @@ def test_any_text_is_an_id_of_a_request(peer: Peer, found: Findings) -> None:
 
 @collecting
 def test_no_client_breaks_the_server_by_its_name(place: Place, peer: Peer, found: Findings) -> None:
-    peer.reply = {"action": "decline"}
+    peer.reply = CLOSED
     tool = WRITES[0]
     for name, value in some(peer, HOSTILE, elsewhere=8).items():
         info = {"name": with_person(value), "version": value, "title": value, value: value}
         if peer.era == "auto":
             meta = {"io.modelcontextprotocol/clientInfo": info}
-            probe(found, peer, name, lambda meta=meta: peer.ask("tools/call", _call(tool, ARGUMENTS[tool], _meta=meta)))
+            given = anew(tool, place)
+            probe(found, peer, name, lambda meta=meta, given=given: peer.call(tool, given, _meta=meta))
         elif isinstance(peer, OverHttp):
             handshake = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
             fresh = OverHttp("auto", *_url_and_log(peer))
             fresh.era = "handshake"
             fresh.connect()
             probe(found, peer, name, lambda fresh=fresh, h=handshake: fresh.ask("initialize", h))
-            probe(found, peer, name, lambda fresh=fresh: fresh.ask("tools/call", _call(tool, ARGUMENTS[tool])))
+            given = anew(tool, place)
+            probe(found, peer, name, lambda fresh=fresh, given=given: fresh.call(tool, given))
             fresh.close()
         elif isinstance(peer, InMemory):
             handshake = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
             probe(found, peer, name, lambda h=handshake: peer.ask("initialize", h))
+    peer.reconnect()  # as a client that can be asked
 
 
 def _url_and_log(peer: OverHttp) -> tuple[str, Path]:
     return peer._url, peer._log  # noqa: SLF001 - another client of the same server
 
 
-def _call(tool: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": tool, "arguments": arguments} | more
-
-
 @collecting
 def test_no_reply_to_a_question_breaks_the_server_or_sends(peer: Peer, place: Place, found: Findings) -> None:
     tool = WRITES[0]
     sent: list[str] = []
+    is_typed = isinstance(peer, InMemory) and peer.era == "legacy"  # the SDK's own types take no text for a result
     for number, (name, value) in enumerate(some(peer, HOSTILE, most=10, elsewhere=2).items()):
         text = with_person(value)
         for reply in (
@@ -679,7 +707,9 @@ def test_no_reply_to_a_question_breaks_the_server_or_sends(peer: Peer, place: Pl
             {"action": "accept", "content": {"confirm": text}},
             {"action": "decline", "content": {"confirm": True, text: text}},
             {text: text},
-            *([text] if number == 0 else []),  # no answer at all: the server waits for one as long as it may
+            *(
+                [text] if number == 0 and not is_typed else []
+            ),  # no answer at all: the server waits for one as long as it may
         ):
             peer.reply = reply  # type: ignore[assignment]
 
@@ -688,13 +718,15 @@ def test_no_reply_to_a_question_breaks_the_server_or_sends(peer: Peer, place: Pl
                     sent.append(name)
                 return document
 
+            given, asked = anew(tool, place), len(peer.asked)
             with place.cams.answering(note):
                 probe(
                     found,
                     peer,
                     f"{name}: {sorted(reply)[:1] if isinstance(reply, dict) else 'text'}"[:40],
-                    lambda: peer.call(tool, ARGUMENTS[tool]),
+                    lambda given=given: peer.call(tool, given),
                 )
+            assert len(peer.asked) > asked or found.losses
     for name in sent:
         found.add(name, "the write was sent without a yes")
 
@@ -851,7 +883,7 @@ BROKEN: dict[str, bytes] = {
 @pytest.mark.parametrize("tool", FILE_ARGUMENTS)
 @collecting
 def test_no_file_breaks_the_server_or_shows_its_people(peer: Peer, place: Place, found: Findings, tool: str) -> None:
-    peer.reply = {"action": "decline"}
+    peer.reply = CLOSED
     contents = {name: raw for number, (name, raw) in enumerate(BROKEN.items()) if is_turn(peer, number)}
     for number, (name, value) in enumerate(some(peer, HOSTILE, most=8, elsewhere=2).items()):
         files = list(hostile_files(value))
@@ -1161,7 +1193,7 @@ def test_the_audit_trail_and_the_uploads_show_no_person_and_print_in_any_encodin
     peer.reply = GOOD_REPLY
     named = {"_meta": {"io.modelcontextprotocol/clientInfo": {"name": PERSON, "version": "1"}}}
     for tool in (*WRITES, "upload_audience_file"):
-        peer.call(tool, ARGUMENTS[tool], **(named if peer.era == "auto" else {}))
+        peer.call(tool, anew(tool, place), **(named if peer.era == "auto" else {}))
         for argument in TARGET:
             probe(found, peer, argument, lambda t=tool, a=argument: peer.call(t, ARGUMENTS[t] | {a: PERSON}))
     if isinstance(peer, InMemory):

@@ -68,6 +68,7 @@ async def use(server: StdioServerParameters, mode: str, log: Path, *more: tuple[
     calls = [(tool, VALID_ARGUMENTS[tool]) for tool in VALID_ARGUMENTS if tool.startswith("list_")]
     calls += [*MALFORMED, *more, ("recognisable@example.com", {})]
     write = ("add_custom_audience_user", WRITE)
+    declined = ("add_custom_audience_user", WRITE | {"users": USERS[1:]})
     people = iter((Person("decline"), yes()))
 
     async def answer(context: object, params: types.ElicitRequestFormParams) -> types.ElicitResult:
@@ -76,7 +77,7 @@ async def use(server: StdioServerParameters, mode: str, log: Path, *more: tuple[
 
     with log.open("a", encoding="utf-8") as errors:
         async with Client(stdio_client(server, errlog=errors), mode=mode, elicitation_callback=answer) as client:
-            for tool, arguments in (write, *calls, write):
+            for tool, arguments in (declined, *calls, write):
                 try:
                     told.append(text_of(await client.call_tool(tool, arguments)))
                 except MCPError as error:

@@ -13,18 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_worker import a_write
+from store_worker import a_write, asked, begun
 from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, mcp_client, text_of, yes
 from support_redis import RedisServer
 
 import cams_mcp
 from cams_mcp.errors import NotConfirmed, StoreError
 from cams_mcp.sandbox import Sandbox
-from cams_mcp.store import FILE_NAME, BaseStore, Store
+from cams_mcp.store import FILE_NAME, Asking, BaseStore, Ending, Pending, Store, Write
 from cams_mcp.store.redis import RedisStore
 
 START = 1_800_000_000.0
@@ -44,6 +45,15 @@ class Clock:
 
 def events(store: BaseStore) -> list[str]:
     return [entry["event"] for entry in store.audit()]
+
+
+def told_earlier(store: BaseStore, write: Write, seconds: float = DAY) -> dict[str, Any] | None:
+    """What a question that is put now says about an earlier write of the same list."""
+    another = replace(write, binding=f"another than {write.binding}")
+    pending = store.ask(another, "token", Asking(facts=(), seconds=600, hold_seconds=seconds))
+    assert pending is not None
+    store.withdraw(another, "only looked", hold=False)
+    return next((fact.value for fact in pending.facts if fact.key == "earlier"), None)
 
 
 @pytest.fixture
@@ -76,10 +86,17 @@ def sqlite_store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 # What voids an approval
 
 
-def test_an_approval_is_good_once(store: BaseStore) -> None:
-    token = store.issue(a_write(), "token", 600)
-    store.begin(a_write(), "token", token)
+def test_an_approval_is_good_once(store: BaseStore, clock: Clock) -> None:
+    token = asked(store, a_write())
+    number = begun(store, a_write(), "token", token)
 
+    for channel, again in (("token", token), ("token", "made up"), ("elicitation", token), ("approve", None)):
+        found = store.begin(a_write(), channel, again)
+        assert isinstance(found, Pending)
+        assert (found.state, found.write, found.outcome) == ("spent", number, None)
+    assert events(store) == ["asked", "approved"]
+
+    clock.time += 600
     with pytest.raises(NotConfirmed, match="already used"):
         store.begin(a_write(), "token", token)
     assert events(store) == ["asked", "approved", "blocked"]
@@ -87,10 +104,10 @@ def test_an_approval_is_good_once(store: BaseStore) -> None:
 
 @pytest.mark.parametrize("token", ["", "never-issued", "x" * 100_000, "\x00", "' OR 1=1 --", "\u4e2d"])
 def test_a_token_that_was_never_issued_opens_nothing(store: BaseStore, token: str) -> None:
-    store.issue(a_write(), "token", 600)
+    asked(store, a_write())
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(), "token", token)
+        begun(store, a_write(), "token", token)
 
 
 @pytest.mark.parametrize(
@@ -99,52 +116,53 @@ def test_a_token_that_was_never_issued_opens_nothing(store: BaseStore, token: st
 def test_an_approval_holds_from_its_issue_until_it_expires(
     store: BaseStore, clock: Clock, later: float, good: bool
 ) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     clock.time += later
 
     if good:
-        assert store.begin(a_write(), "token", token)
+        assert begun(store, a_write(), "token", token)
     else:
         with pytest.raises(NotConfirmed):
-            store.begin(a_write(), "token", token)
+            begun(store, a_write(), "token", token)
 
 
 def test_an_approval_from_before_the_clock_was_set_back_stays_void_when_the_clock_comes_round_again(
     store: BaseStore, clock: Clock
 ) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     clock.time -= 3600
-    store.issue(a_write(), "token", 600)
+    asked(store, a_write())
     clock.time += 3600
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(), "token", token)
+        begun(store, a_write(), "token", token)
 
 
 @pytest.mark.parametrize("issued", ["token", "elicitation", "terminal"])
 @pytest.mark.parametrize("spent", ["token", "elicitation", "terminal"])
 def test_an_approval_comes_by_the_channel_it_was_issued_for(store: BaseStore, issued: str, spent: str) -> None:
-    token = store.issue(a_write(), issued, 600)
+    token = asked(store, a_write(), issued)
 
     if issued == spent:
-        assert store.begin(a_write(), spent, token)
+        assert begun(store, a_write(), spent, token)
     else:
         with pytest.raises(NotConfirmed):
-            store.begin(a_write(), spent, token)
+            begun(store, a_write(), spent, token)
 
 
 def test_an_approval_is_for_exactly_what_was_shown(store: BaseStore) -> None:
-    token = store.issue(a_write("shown"), "token", 600)
+    token = asked(store, a_write("shown"))
 
     with pytest.raises(NotConfirmed, match="for a different call"):
-        store.begin(a_write("changed"), "token", token)
+        begun(store, a_write("changed"), "token", token)
 
 
 @pytest.mark.parametrize("misfit", ["binding", "channel", "limit"])
 def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: BaseStore, misfit: str) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     with pytest.raises(NotConfirmed):
-        store.begin(
+        begun(
+            store,
             a_write("changed") if misfit == "binding" else a_write(),
             "elicitation" if misfit == "channel" else "token",
             token,
@@ -152,42 +170,48 @@ def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: BaseStore, m
         )
 
     with pytest.raises(NotConfirmed, match="already used"):
-        store.begin(a_write(), "token", token)
+        begun(store, a_write(), "token", token)
     assert "approved" not in events(store)
 
 
-def test_a_decline_withdraws_the_approval(store: BaseStore) -> None:
-    token = store.issue(a_write(), "token", 600)
-    store.decline(a_write(), "token", token, "the user declined")
+@pytest.mark.parametrize(("hold", "words"), [(False, "already used"), (True, "a person declined this write")])
+def test_a_decline_withdraws_the_approval(store: BaseStore, *, hold: bool, words: str) -> None:
+    token = asked(store, a_write())
+    store.decline(a_write(), token, "the user declined", hold=hold)
 
-    with pytest.raises(NotConfirmed):
+    with pytest.raises(NotConfirmed, match=words):
         store.begin(a_write(), "token", token)
     assert [entry.get("reason") for entry in store.audit()][1] == "the user declined"
 
 
 @pytest.mark.parametrize("outcome", ["sent", "unknown", None])
 def test_an_approval_is_void_once_the_same_list_went_out_another_way(store: BaseStore, outcome: str | None) -> None:
-    first, second = (store.issue(a_write(), "token", 600) for _ in range(2))
-    number = store.begin(a_write(), "token", first)
+    first, second = (asked(store, a_write(binding)) for binding in ("first", "second"))
+    number = begun(store, a_write("first"), "token", first)
     if outcome:
-        store.finish(number, a_write(), "token", outcome, None, None)
+        store.finish(number, a_write("first"), "token", Ending(outcome=outcome))
 
     with pytest.raises(NotConfirmed, match="after this question was asked"):
-        store.begin(a_write(), "token", second)
+        store.begin(a_write("second"), "token", second)
+    with pytest.raises(NotConfirmed, match="already used"):
+        store.begin(a_write("second"), "token", second)
 
 
 def test_an_approval_outlasts_a_refused_attempt_with_the_same_list(store: BaseStore) -> None:
-    first, second = (store.issue(a_write(), "token", 600) for _ in range(2))
-    store.finish(store.begin(a_write(), "token", first), a_write(), "token", "refused", None, "Throttling")
+    first, second = (asked(store, a_write(binding)) for binding in ("first", "second"))
+    number = begun(store, a_write("first"), "token", first)
+    store.finish(number, a_write("first"), "token", Ending(outcome="refused", reason="Throttling"))
 
-    assert store.begin(a_write(), "token", second)
+    assert begun(store, a_write("second"), "token", second)
 
 
 def test_calls_without_people_do_not_void_each_other(store: BaseStore) -> None:
-    tokens = [store.issue(a_write(list_digest=""), "token", 600) for _ in range(2)]
+    writes = [a_write(binding, list_digest="") for binding in ("first", "second")]
+    tokens = [asked(store, write) for write in writes]
 
-    assert len({store.begin(a_write(list_digest=""), "token", token) for token in tokens}) == 2
-    assert store.earlier(a_write(list_digest=""), DAY) is None
+    numbers = {begun(store, write, "token", token) for write, token in zip(writes, tokens, strict=True)}
+    assert len(numbers) == 2
+    assert told_earlier(store, writes[0]) is None
 
 
 # What lasts
@@ -195,23 +219,28 @@ def test_calls_without_people_do_not_void_each_other(store: BaseStore) -> None:
 
 def test_approvals_ledger_and_trail_survive_reopening(open_store: Callable[[], BaseStore]) -> None:
     with closing(open_store()) as store:
-        spent, kept = (store.issue(a_write(binding), "token", 600) for binding in ("one", "two"))
-        store.finish(store.begin(a_write("one"), "token", spent), a_write("one"), "token", "refused", "R-1", "Code")
+        spent, kept = (asked(store, a_write(binding)) for binding in ("one", "two"))
+        store.finish(
+            begun(store, a_write("one"), "token", spent),
+            a_write("one"),
+            "token",
+            Ending(outcome="refused", request_id="R-1", reason="Code"),
+        )
         trail = store.audit()
 
     with closing(open_store()) as store:
         assert store.audit() == trail
         with pytest.raises(NotConfirmed):
-            store.begin(a_write("one"), "token", spent)
-        assert store.begin(a_write("two"), "token", kept)
+            begun(store, a_write("one"), "token", spent)
+        assert begun(store, a_write("two"), "token", kept)
 
 
 def test_a_closed_store_opens_again_at_the_next_use(store: BaseStore) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     store.close()
     store.close()
 
-    assert store.begin(a_write(), "token", token)
+    assert begun(store, a_write(), "token", token)
 
 
 def test_digests_are_salted_and_agree_within_one_store_only(
@@ -241,7 +270,7 @@ def files_of(directory: Path) -> bytes:
 
 
 def test_the_file_holds_no_token_but_its_hash(sqlite_store: Store, tmp_path: Path) -> None:
-    token = sqlite_store.issue(a_write(), "token", 600)
+    token = asked(sqlite_store, a_write())
     found = files_of(tmp_path / "state")
 
     assert token.encode() not in found
@@ -279,15 +308,16 @@ def test_an_address_in_place_of_an_id_or_code_is_not_written(sqlite_store: Store
         "audience": a_write(audience=address),
         "target": replace(a_write(), target=dict(a_write().target) | {"page_id": address}),
     }.get(place, a_write())
-    number = sqlite_store.begin(write, "token", sqlite_store.issue(write, "token", 600))
-    request_id = address if place == "request id" else "R-1"
-    sqlite_store.finish(number, write, "token", "refused", request_id, f"No.{address}" if place == "reason" else "Code")
+    number = begun(sqlite_store, write, "token", asked(sqlite_store, write))
+    reason = f"No.{address}" if place == "reason" else "Code"
+    ending = Ending(outcome="refused", request_id=address if place == "request id" else "R-1", reason=reason)
+    sqlite_store.finish(number, write, "token", ending)
 
     assert b"recognisable" not in files_of(tmp_path / "state")
 
 
 def test_audiences_that_do_not_look_like_ids_are_still_counted_apart(store: BaseStore) -> None:
-    store.begin(a_write(audience="an audience", users=5), "off", None)
+    store.begin_unasked(a_write(audience="an audience", users=5))
 
     store.check_limit(a_write(audience="another audience", users=5), 5)
     with pytest.raises(NotConfirmed):
@@ -359,7 +389,7 @@ def not_a_database(tmp_path: Path) -> Path:
 
 def foreign_tables(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
-        raw.execute("CREATE TABLE approvals (something_else TEXT)")
+        raw.execute("CREATE TABLE pending (something_else TEXT)")
         raw.execute("CREATE TABLE audit (something_else TEXT)")
         raw.commit()
     return tmp_path
@@ -382,7 +412,7 @@ def test_a_store_that_cannot_be_kept_says_what_to_do(tmp_path: Path, broken: Cal
     with closing(Store(broken(tmp_path))) as store:
         for _ in range(2):
             with pytest.raises(StoreError, match=r"sends no writes without it.*--state-dir"):
-                store.issue(a_write(), "token", 600)
+                asked(store, a_write())
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -409,22 +439,22 @@ FULL_DISK = """
 import os, resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from store_worker import a_write
+from store_worker import a_write, asked, begun
 from cams_mcp.errors import StoreError
 from cams_mcp.store import FILE_NAME, Store
 
 store = Store(Path(sys.argv[1]))
-kept = store.issue(a_write(), "token", 600)
+kept = asked(store, a_write())
 size = (Path(sys.argv[1]) / FILE_NAME).stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(size * float(sys.argv[3])), resource.RLIM_INFINITY))
-for attempt in (lambda: store.begin(a_write(), "token", kept), lambda: store.issue(a_write(), "token", 600)):
+for attempt in (lambda: begun(store, a_write(), "token", kept), lambda: asked(store, a_write())):
     try:
         attempt()
         raise SystemExit("written although the disk is full")
     except StoreError:
         pass
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-store.begin(a_write(), "token", kept)
+begun(store, a_write(), "token", kept)
 print([entry["event"] for entry in store.audit()])
 """
 
@@ -447,12 +477,12 @@ def test_a_full_disk_holds_the_write_back_and_undoes_the_step(tmp_path: Path, pa
 def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(
     sqlite_store: Store, tmp_path: Path
 ) -> None:
-    token = sqlite_store.issue(a_write(), "token", 600)
+    token = asked(sqlite_store, a_write())
     for path in (tmp_path / "state").iterdir():
         path.unlink()
 
     with pytest.raises(NotConfirmed):
-        sqlite_store.begin(a_write(), "token", token)
+        begun(sqlite_store, a_write(), "token", token)
     with closing(Store(tmp_path / "state")) as auditor:
         assert events(auditor) == ["blocked"]
 
@@ -463,49 +493,49 @@ def test_a_record_that_is_taken_away_is_begun_anew_and_old_approvals_are_void(
 @pytest.mark.parametrize(("outcome", "counts"), [("sent", True), ("unknown", True), (None, True), ("refused", False)])
 def test_the_day_counts_what_may_have_arrived(store: BaseStore, outcome: str | None, counts: bool) -> None:
     write = a_write(users=60)
-    number = store.begin(write, "off", None, per_day=100)
+    number = store.begin_unasked(write, per_day=100)
     if outcome:
-        store.finish(number, write, "off", outcome, None, None)
+        store.finish(number, write, "off", Ending(outcome=outcome))
 
     if counts:
         with pytest.raises(NotConfirmed, match=r"at most 100 users per day.*60 were sent"):
             store.check_limit(write, 100)
         with pytest.raises(NotConfirmed):
-            store.begin(write, "off", None, per_day=100)
+            store.begin_unasked(write, per_day=100)
     else:
         store.check_limit(write, 100)
-        assert store.begin(write, "off", None, per_day=100)
+        assert store.begin_unasked(write, per_day=100)
 
 
 def test_the_day_slides(store: BaseStore, clock: Clock) -> None:
     write = a_write(users=50)
-    store.begin(write, "off", None, per_day=100)
+    store.begin_unasked(write, per_day=100)
     clock.time += DAY / 2
-    store.begin(write, "off", None, per_day=100)
+    store.begin_unasked(write, per_day=100)
     clock.time += DAY / 2 - 1
     with pytest.raises(NotConfirmed):
-        store.begin(write, "off", None, per_day=100)
+        store.begin_unasked(write, per_day=100)
     clock.time += 1
-    store.begin(write, "off", None, per_day=100)
+    store.begin_unasked(write, per_day=100)
     with pytest.raises(NotConfirmed):
-        store.begin(write, "off", None, per_day=100)
+        store.begin_unasked(write, per_day=100)
 
 
 def test_the_day_is_not_lengthened_by_setting_the_clock_back(store: BaseStore, clock: Clock) -> None:
-    store.begin(a_write(users=100), "off", None, per_day=100)
+    store.begin_unasked(a_write(users=100), per_day=100)
     clock.time -= 10 * DAY
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(users=1), "off", None, per_day=100)
+        store.begin_unasked(a_write(users=1), per_day=100)
 
 
 def test_the_limit_is_each_audiences_own_and_reached_exactly(store: BaseStore) -> None:
-    store.begin(a_write(users=100), "off", None, per_day=100)
-    store.begin(a_write(audience="another", users=100), "off", None, per_day=100)
-    store.begin(a_write(users=0), "off", None, per_day=100)
+    store.begin_unasked(a_write(users=100), per_day=100)
+    store.begin_unasked(a_write(audience="another", users=100), per_day=100)
+    store.begin_unasked(a_write(users=0), per_day=100)
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(users=1), "off", None, per_day=100)
+        store.begin_unasked(a_write(users=1), per_day=100)
     store.check_limit(a_write(users=10_000), None)
 
 
@@ -516,7 +546,7 @@ def test_the_limit_holds_across_stores_on_one_record_whoever_comes_first(
 
         def begin(number: int) -> bool:
             try:
-                (one, two)[number % 2].begin(a_write(str(number), str(number), users=10), "off", None, per_day=55)
+                (one, two)[number % 2].begin_unasked(a_write(str(number), str(number), users=10), per_day=55)
             except NotConfirmed:
                 return False
             return True
@@ -529,86 +559,92 @@ def test_the_limit_holds_across_stores_on_one_record_whoever_comes_first(
 
 @pytest.mark.parametrize("outcome", ["sent", "unknown"])
 def test_an_earlier_write_is_told_with_its_time_and_outcome(store: BaseStore, clock: Clock, outcome: str) -> None:
-    assert store.earlier(a_write(), DAY) is None
-    number = store.begin(a_write(), "off", None)
+    assert told_earlier(store, a_write()) is None
+    number = store.begin_unasked(a_write())
     clock.time += 5
-    store.finish(number, a_write(), "off", outcome, None, None)
+    store.finish(number, a_write(), "off", Ending(outcome=outcome))
 
-    told = store.earlier(a_write(), DAY)
-    assert told is not None
-    assert (told.started, told.outcome) == (START, outcome)
-    assert store.earlier(a_write(list_digest="another list"), DAY) is None
+    assert told_earlier(store, a_write()) == {"started": START, "outcome": outcome}
+    assert told_earlier(store, a_write(list_digest="another list")) is None
 
 
 def test_a_write_that_never_ended_counts_as_unknown(store: BaseStore) -> None:
-    store.begin(a_write(), "off", None)
+    store.begin_unasked(a_write())
 
-    told = store.earlier(a_write(), DAY)
-    assert told is not None
-    assert told.outcome == "unknown"
+    assert told_earlier(store, a_write()) == {"started": START, "outcome": "unknown"}
 
 
 def test_a_refused_write_is_no_earlier_one(store: BaseStore, clock: Clock) -> None:
-    store.finish(store.begin(a_write(), "off", None), a_write(), "off", "sent", None, None)
+    store.finish(store.begin_unasked(a_write()), a_write(), "off", Ending(outcome="sent"))
     clock.time += 5
-    store.finish(store.begin(a_write(), "off", None), a_write(), "off", "refused", None, "Throttling")
+    store.finish(store.begin_unasked(a_write()), a_write(), "off", Ending(outcome="refused", reason="Throttling"))
 
-    told = store.earlier(a_write(), DAY)
-    assert told is not None
-    assert told.started == START
+    assert told_earlier(store, a_write()) == {"started": START, "outcome": "sent"}
 
 
 def test_an_earlier_write_is_forgotten_after_its_time_only(store: BaseStore, clock: Clock) -> None:
-    store.begin(a_write(), "off", None)
+    store.begin_unasked(a_write())
     for later, known in ((DAY - 1, True), (DAY, False), (-DAY, True)):
         clock.time = START + later
-        assert (store.earlier(a_write(), DAY) is not None) is known
+        assert (told_earlier(store, a_write()) is not None) is known
 
 
 def test_of_several_earlier_writes_the_last_is_told(store: BaseStore, clock: Clock) -> None:
     for _ in range(3):
         clock.time += 10
-        store.begin(a_write(), "off", None)
+        store.begin_unasked(a_write())
 
-    told = store.earlier(a_write(), DAY)
-    assert told is not None
-    assert told.started == START + 30
+    assert told_earlier(store, a_write()) == {"started": START + 30, "outcome": "unknown"}
+
+
+def test_without_asking_a_repetition_is_rejected_until_its_time_is_over(store: BaseStore, clock: Clock) -> None:
+    store.begin_unasked(a_write(), hold_seconds=DAY)
+    clock.time += DAY - 1
+    with pytest.raises(NotConfirmed, match="no one can approve sending it again"):
+        store.begin_unasked(a_write("another"), hold_seconds=DAY)
+    clock.time += 1
+
+    assert store.begin_unasked(a_write("another"), hold_seconds=DAY)
+    assert events(store) == ["approved", "blocked", "approved"]
 
 
 # Many at once
 
 
 ATTEMPTS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=2, max_size=6)
-BINDINGS = st.lists(st.sampled_from("xyz"), min_size=5, max_size=5)
+BINDINGS = st.lists(st.sampled_from("vwxyz"), min_size=5, max_size=5)
 
 
 def spend_each_once(one: BaseStore, two: BaseStore, attempts: list[list[int]], bindings: list[str]) -> None:
-    """Threads that spend the same approvals through two stores on one record; fails unless each is good once."""
-    writes = [a_write(binding, f"list {number}") for number, binding in enumerate(bindings)]
-    tokens = [(one, two)[number % 2].issue(write, "token", 600) for number, write in enumerate(writes)]
-    won: Counter[int] = Counter()
-    numbers: list[int] = []
+    """Threads that spend the same approvals through two stores on one record; fails unless each is good once.
+
+    Where two of the five tokens are for the same write, they are for one approval.
+    """
+    writes = [a_write(binding, f"list {binding}") for binding in bindings]
+    tokens = [asked((one, two)[number % 2], write) for number, write in enumerate(writes)]
+    won: dict[str, list[int]] = {}
+    lost: list[tuple[str, int]] = []
     ready = threading.Barrier(len(attempts))
 
     def spend(thread: int) -> None:
         ready.wait(10)
         for index in attempts[thread]:
-            try:
-                number = (one, two)[thread % 2].begin(writes[index], "token", tokens[index])
-            except NotConfirmed:
-                continue
-            won[index] += 1
-            numbers.append(number)
+            found = (one, two)[thread % 2].begin(writes[index], "token", tokens[index])
+            if isinstance(found, Pending):
+                lost.append((bindings[index], found.write))
+            else:
+                won.setdefault(bindings[index], []).append(found[0])
 
     with ThreadPoolExecutor(len(attempts)) as pool:
         list(pool.map(spend, range(len(attempts))))
 
-    tried = {index for thread in attempts for index in thread}
-    assert won == dict.fromkeys(tried, 1)
-    assert len(set(numbers)) == len(tried)
-    trail = Counter(events(one))
-    assert trail["approved"] == len(tried)
-    assert trail["blocked"] == sum(map(len, attempts)) - len(tried)
+    tried = {bindings[index] for thread in attempts for index in thread}
+    assert set(won) == tried
+    assert [len(numbers) for numbers in won.values()] == [1] * len(tried)
+    assert len({numbers[0] for numbers in won.values()}) == len(tried)
+    assert len(lost) == sum(map(len, attempts)) - len(tried)
+    assert all([number] == won[binding] for binding, number in lost)
+    assert Counter(events(one)) == {"asked": len(set(bindings)), "approved": len(tried)}
 
 
 @given(attempts=ATTEMPTS, bindings=BINDINGS)
@@ -622,12 +658,12 @@ def test_each_approval_is_spent_exactly_once_however_many_try(attempts: list[lis
         spend_each_once(one, two, attempts, bindings)
 
 
-def run_at_once(directory: Path | str, processes: int, times: int) -> None:
-    """Processes that open the store at the same moment; fails if one of them does."""
+def run_at_once(directory: Path | str, processes: int, times: int, name: str = "worker") -> None:
+    """Processes that open the store at the same moment; fails if one of them does. Other names send other lists."""
     worker = Path(__file__).with_name("store_worker.py")
     running = [
         subprocess.Popen(
-            [sys.executable, worker, directory, f"worker{index}", str(times)],
+            [sys.executable, worker, directory, f"{name}{index}", str(times)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -653,7 +689,8 @@ def test_several_processes_do_not_corrupt_or_block_each_other(tmp_path: Path) ->
     with closing(sqlite3.connect(tmp_path / "state" / FILE_NAME)) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert raw.execute("SELECT count(*), count(DISTINCT request_id) FROM writes").fetchone() == (90, 90)
-        assert raw.execute("SELECT count(*) FROM approvals").fetchone() == (0,)
+        assert raw.execute("SELECT count(*) FROM pending WHERE document LIKE '%\"sent\"%'").fetchone() == (90,)
+        assert raw.execute("SELECT count(*) FROM pending_keys").fetchone() == (0,)
         assert raw.execute("SELECT count(*) FROM secret").fetchone() == (1,)
     with closing(Store(tmp_path / "state")) as store:
         assert Counter(events(store)) == {"asked": 90, "approved": 90, "sent": 90}
@@ -675,7 +712,7 @@ def test_what_a_store_writes_after_others_came_and_went_is_not_lost(tmp_path: Pa
             neighbour.record("blocked", a_write(), "token", "neighbour")
         run_at_once(tmp_path, processes=1, times=1)
         store.record("blocked", a_write(), "token", "after")
-        run_at_once(tmp_path, processes=1, times=1)
+        run_at_once(tmp_path, processes=1, times=1, name="another")
 
     with closing(Store(tmp_path)) as store:
         reasons = [entry["reason"] for entry in store.audit() if "reason" in entry]
@@ -684,11 +721,11 @@ def test_what_a_store_writes_after_others_came_and_went_is_not_lost(tmp_path: Pa
 
 
 def test_a_step_that_fails_leaves_nothing_behind(store: BaseStore) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     unwritable = replace(a_write(), counts={"users": 1, "emails": object()})
 
     with pytest.raises(TypeError):
-        store.begin(unwritable, "token", token)
+        begun(store, unwritable, "token", token)
 
     assert events(store) == ["asked"]
-    assert store.begin(a_write(), "token", token)
+    assert begun(store, a_write(), "token", token)

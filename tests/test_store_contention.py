@@ -22,7 +22,7 @@ import anyio.to_thread
 import httpx
 import pytest
 from mcp import Client
-from store_worker import a_write
+from store_worker import a_write, asked
 from support import ERAS, VALID_ARGUMENTS, mcp_server, text_of, writes_that_arrived, yes
 from support_cli import run_here
 from support_process import Program
@@ -32,7 +32,7 @@ from test_store import WRITE, events
 from cams_mcp.deadlines import OUTCOME_SECONDS, STEP_SECONDS, until
 from cams_mcp.errors import StoreError
 from cams_mcp.sandbox import Sandbox, SandboxTransport
-from cams_mcp.store import FILE_NAME, Store
+from cams_mcp.store import FILE_NAME, Ending, Store
 from cams_mcp.store.redis import RedisStore
 from cams_mcp.threads import STEPS_AT_ONCE, in_thread, persist
 
@@ -351,7 +351,7 @@ def test_answers_that_come_slowly_do_not_lengthen_the_step() -> None:
     with answering(slow) as url, closing(RedisStore(url)) as store:
         begun = time.monotonic()
         with until(begun + 0.5), pytest.raises(StoreError, match="TimeoutError from Redis"):
-            store.issue(a_write(), "token", 600)
+            asked(store, a_write())
         assert is_soon(begun)
 
 
@@ -386,19 +386,19 @@ def test_a_paused_redis_is_given_up_soon_and_used_again_later(tmp_path: Path) ->
         store.record("blocked", a_write(), "token", "before")
         begun = time.monotonic()
         with paused(server), pytest.raises(StoreError, match="TimeoutError from Redis"):
-            store.begin(a_write(), "off", None)
+            store.begin_unasked(a_write())
         assert is_soon(begun)
 
-        assert store.begin(a_write(), "off", None)
+        assert store.begin_unasked(a_write())
 
 
 @needs_redis
 def test_the_outcome_of_a_write_waits_for_a_paused_redis(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server, closing(RedisStore(server.url)) as store:
-        number = store.begin(a_write(), "off", None)
+        number = store.begin_unasked(a_write())
         with paused(server) as go_on, until(time.monotonic() + OUTCOME_SECONDS):
             threading.Timer(STEP_SECONDS + 0.5, go_on).start()
-            store.finish(number, a_write(), "off", "sent", None, None)
+            store.finish(number, a_write(), "off", Ending(outcome="sent"))
 
         assert events(store) == ["approved", "sent"]
 
@@ -410,6 +410,6 @@ def test_a_redis_out_of_connections_holds_writes_back_until_it_has_some(tmp_path
             assert one.ping()
             assert two.ping()
             with pytest.raises(StoreError, match="sends no writes without it"):
-                store.begin(a_write(), "off", None)
+                store.begin_unasked(a_write())
 
-        assert store.begin(a_write(), "off", None)
+        assert store.begin_unasked(a_write())

@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from store_worker import a_write
+from store_worker import a_write, asked, begun
 from support_redis import RedisServer
 
 from cams_mcp.errors import NotConfirmed, StoreError
-from cams_mcp.store import BaseStore, Store
+from cams_mcp.store import BaseStore, Ending, Store
 from cams_mcp.store.records import ENDED
 from cams_mcp.store.redis import RedisStore
 
@@ -39,8 +39,8 @@ class Record:
         self._stack.callback(store.close)
         return store
 
-    def begin_and_die(self) -> None:
-        done = subprocess.run([sys.executable, CRASHING, self.place], check=False, timeout=60)
+    def begin_and_die(self, binding: str = "b") -> None:
+        done = subprocess.run([sys.executable, CRASHING, self.place, binding], check=False, timeout=60)
         assert done.returncode == -signal.SIGKILL
         self.miss_renewals()
 
@@ -76,9 +76,9 @@ def events(store: BaseStore) -> list[str]:
 
 STEPS: dict[str, Callable[[BaseStore], object]] = {
     "audit": lambda store: store.audit(),
-    "issue": lambda store: store.issue(a_write("b", "other"), "token", 600),
+    "ask": lambda store: asked(store, a_write("other", "other")),
     "check_limit": lambda store: store.check_limit(a_write(), 10),
-    "begin": lambda store: store.begin(a_write("b", "other"), "off", None),
+    "begin": lambda store: store.begin_unasked(a_write("other", "other")),
 }
 
 
@@ -98,8 +98,8 @@ def test_a_write_whose_process_was_killed_is_recorded_as_unknown_by_the_next_ste
 
 
 def test_the_end_of_a_killed_process_is_recorded_once_by_all_who_see_it(record: Record) -> None:
-    for _ in range(3):
-        record.begin_and_die()
+    for binding in ("one", "two", "three"):
+        record.begin_and_die(binding)
     stores = [record.open() for _ in range(3)]
     for store in [*stores, *stores]:
         store.check_limit(a_write(), None)
@@ -109,32 +109,32 @@ def test_the_end_of_a_killed_process_is_recorded_once_by_all_who_see_it(record: 
 
 def test_a_write_in_flight_is_not_recorded_as_unknown_by_others(record: Record) -> None:
     first, second = record.open(), record.open()
-    number = first.begin(a_write(), "off", None)
+    number = first.begin_unasked(a_write())
     second.check_limit(a_write(), None)
     assert events(second) == ["approved"]
 
-    first.finish(number, a_write(), "off", "sent", "R-1", None)
+    first.finish(number, a_write(), "off", Ending(outcome="sent", request_id="R-1"))
     first.close()
     assert events(second) == ["approved", "sent"]
 
 
 def test_a_process_that_was_only_late_still_records_what_came_of_its_write(record: Record) -> None:
     first, second = record.open(), record.open()
-    number = first.begin(a_write(), "off", None)
+    number = first.begin_unasked(a_write())
     if isinstance(first, Store):
         first.close()  # its lock ends, as at the end of the process
     record.miss_renewals()
     assert events(second) == ["approved", "unknown"]
 
-    first.finish(number, a_write(), "off", "sent", "R-1", None)
+    first.finish(number, a_write(), "off", Ending(outcome="sent", request_id="R-1"))
     assert events(second) == ["approved", "unknown", "sent"]
     with pytest.raises(NotConfirmed, match="already sent to this audience"):
-        second.begin(a_write(), "off", None, hold_seconds=60)
+        second.begin_unasked(a_write(), hold_seconds=60)
 
 
 def test_a_process_that_renews_its_name_counts_as_alive(record: Record) -> None:
     first, second = record.open(), record.open()
-    first.begin(a_write(), "off", None)
+    first.begin_unasked(a_write())
     record.miss_renewals()
     first.renew()
 
@@ -145,34 +145,34 @@ def test_a_process_that_renews_its_name_counts_as_alive(record: Record) -> None:
 def test_a_question_that_nobody_answered_is_recorded_as_expired_once(record: Record, later: float) -> None:
     record.time = 1_800_000_000.0
     stores = [record.open() for _ in range(2)]
-    stores[0].issue(a_write(), "elicitation", 600)
+    asked(stores[0], a_write(), "elicitation")
     assert events(stores[1]) == ["asked"]
     record.time += later
     for store in [*stores, *stores]:
         store.check_limit(a_write(), None)
 
-    asked, expired = stores[0].audit()
-    assert (asked["event"], expired["event"]) == ("asked", "expired")
-    assert {**asked, "id": 0, "event": "", "time": 0} == {**expired, "id": 0, "event": "", "time": 0}
+    put, expired = stores[0].audit()
+    assert (put["event"], expired["event"]) == ("asked", "expired")
+    assert {**put, "id": 0, "event": "", "time": 0} == {**expired, "id": 0, "event": "", "time": 0}
 
 
 def test_a_question_that_is_asked_again_ends_the_first_one(record: Record) -> None:
     store = record.open()
-    first = store.issue(a_write(), "elicitation", 600)
-    second = store.issue(a_write(), "elicitation", 600, replaces=first)
+    first = asked(store, a_write(), "elicitation")
+    second = asked(store, a_write(), "elicitation", replaces=first)
 
     assert events(store) == ["asked", "expired", "asked"]
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(), "elicitation", first)
-    assert store.begin(a_write(), "elicitation", second)
+        begun(store, a_write(), "elicitation", first)
+    assert begun(store, a_write(), "elicitation", second)
 
 
 def test_a_store_leaves_no_file_of_its_own_behind_and_removes_those_of_killed_processes(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    for _ in range(2):
-        subprocess.run([sys.executable, CRASHING, str(state)], check=False, timeout=60)
+    for binding in ("one", "two"):
+        subprocess.run([sys.executable, CRASHING, str(state), binding], check=False, timeout=60)
     store = Store(state)
-    store.begin(a_write("b", "other"), "off", None)
+    store.begin_unasked(a_write("b", "other"))
     assert len(list(state.glob("cams-mcp.running-*"))) == 1
     store.close()
 
@@ -182,7 +182,7 @@ def test_a_store_leaves_no_file_of_its_own_behind_and_removes_those_of_killed_pr
 def test_a_store_made_by_an_older_version_is_taken_over(tmp_path: Path) -> None:
     """The columns that were added since 0.1.0 are added to its file, and what it held still counts."""
     store = Store(tmp_path)
-    store.begin(a_write(), "off", None)
+    store.begin_unasked(a_write())
     store.journal.start("people.csv", {}, "b", 10, 1)
     store.close()
     with sqlite3.connect(tmp_path / "cams-mcp.sqlite3") as raw:
@@ -190,12 +190,11 @@ def test_a_store_made_by_an_older_version_is_taken_over(tmp_path: Path) -> None:
             "DROP INDEX writes_by_part; DROP INDEX writes_open;"
             "ALTER TABLE writes DROP COLUMN part_digest; ALTER TABLE writes DROP COLUMN owner;"
             "ALTER TABLE writes DROP COLUMN entry; ALTER TABLE uploads DROP COLUMN approved;"
-            "ALTER TABLE approvals DROP COLUMN entry;"
         )
     raw.close()
 
     with pytest.raises(NotConfirmed, match="same list"):
-        store.begin(a_write(), "off", None, hold_seconds=3600)
+        store.begin_unasked(a_write(), hold_seconds=3600)
     (job,) = store.journal.jobs()
     assert job.approved == 0
     store.close()
@@ -205,7 +204,7 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_by_the_next_step(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = record.open()
-    number = store.begin(a_write(), "off", None)
+    number = store.begin_unasked(a_write())
 
     def busy(work: object) -> None:
         raise StoreError("busy")
@@ -213,35 +212,36 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_by_the_next_step(
     with monkeypatch.context() as patch:
         patch.setattr(store, "_run", busy)
         with pytest.raises(StoreError):
-            store.finish(number, a_write(), "off", "sent", "R-1", None)
+            store.finish(number, a_write(), "off", Ending(outcome="sent", request_id="R-1"))
     store.check_limit(a_write(), None)
 
     assert events(store) == ["approved", "sent"]
 
 
-def test_a_decline_without_a_question_leaves_no_entry(record: Record) -> None:
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_decline_without_a_question_leaves_no_entry(record: Record, *, hold: bool) -> None:
     store = record.open()
-    token = store.issue(a_write(), "elicitation", 600)
+    token = asked(store, a_write(), "elicitation")
     for state in ("forged", token, token):
-        store.decline(a_write(), "elicitation", state, "the user declined")
+        store.decline(a_write(), state, "the user declined", hold=hold)
 
     assert events(store) == ["asked", "declined"]
 
 
 def test_a_question_is_not_ended_by_asking_another_one_again(record: Record) -> None:
     store = record.open()
-    first = store.issue(a_write("first"), "elicitation", 600)
-    store.issue(a_write("second"), "elicitation", 600, replaces=first)
+    first = asked(store, a_write("first"), "elicitation")
+    asked(store, a_write("second"), "elicitation", replaces=first)
 
     assert events(store) == ["asked", "asked"]
-    assert store.begin(a_write("first"), "elicitation", first)
+    assert begun(store, a_write("first"), "elicitation", first)
 
 
 def test_an_approval_that_is_used_for_something_else_ends_under_its_own_digest(record: Record) -> None:
     store = record.open()
-    token = store.issue(a_write("asked"), "token", 600)
+    token = asked(store, a_write("asked"))
     with pytest.raises(NotConfirmed):
-        store.begin(a_write("other"), "token", token)
+        begun(store, a_write("other"), "token", token)
 
     found = [(entry["event"], entry["digest"]) for entry in store.audit()]
     assert found == [("asked", "asked"), ("expired", "asked"), ("blocked", "other")]
@@ -249,9 +249,9 @@ def test_an_approval_that_is_used_for_something_else_ends_under_its_own_digest(r
 
 def test_a_process_whose_directory_was_replaced_still_counts_as_alive(tmp_path: Path) -> None:
     first, second = Store(tmp_path / "state"), Store(tmp_path / "state")
-    first.begin(a_write(), "off", None)
+    first.begin_unasked(a_write())
     shutil.rmtree(tmp_path / "state")
-    first.begin(a_write(), "off", None)
+    first.begin_unasked(a_write())
 
     assert events(second) == ["approved"]
     first.close()

@@ -11,11 +11,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from store_worker import a_write
+from store_worker import a_write, asked, begun
 from test_store import events
 
 from cams_mcp.errors import NotConfirmed, StoreError
-from cams_mcp.store import FILE_NAME, Store
+from cams_mcp.store import FILE_NAME, Ending, Pending, Store
 from cams_mcp.store.database import Database
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
@@ -51,17 +51,17 @@ def test_between_steps_the_file_is_all_there_is(store: Store, other: Store, stat
     def files() -> list[str]:
         return files_of_record(state)
 
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     assert files() == [FILE_NAME]
-    number = other.begin(a_write(), "token", token)
+    number = begun(other, a_write(), "token", token)
     assert files() == [FILE_NAME]
-    store.finish(number, a_write(), "token", "sent", None, None)
+    store.finish(number, a_write(), "token", Ending(outcome="sent"))
     assert files() == [FILE_NAME]
 
 
 def test_a_copy_of_the_file_between_steps_is_the_whole_record(store: Store, state: Path, tmp_path: Path) -> None:
-    number = store.begin(a_write(), "token", store.issue(a_write(), "token", 600))
-    store.finish(number, a_write(), "token", "sent", None, None)
+    number = begun(store, a_write(), "token", asked(store, a_write()))
+    store.finish(number, a_write(), "token", Ending(outcome="sent"))
     (tmp_path / "copy").mkdir(mode=0o700)
     shutil.copy(state / FILE_NAME, tmp_path / "copy")
 
@@ -80,22 +80,21 @@ def test_an_approval_is_good_once_whenever_side_files_disappear(
         for suffix in suffixes:
             (state / (FILE_NAME + suffix)).unlink(missing_ok=True)
 
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     lose()
-    store.begin(a_write(), "token", token)
+    begun(store, a_write(), "token", token)
     lose()
 
     for again in (other, store):
-        with pytest.raises(NotConfirmed, match="already used"):
-            again.begin(a_write(), "token", token)
+        assert isinstance(again.begin(a_write(), "token", token), Pending)
         lose()
-    assert events(other) == ["asked", "approved", "blocked", "blocked"]
+    assert events(other) == ["asked", "approved"]
 
 
 @pytest.mark.parametrize("ended", ["closed", "killed"])
 def test_a_record_with_a_write_ahead_log_is_taken_over_whole(state: Path, tmp_path: Path, ended: str) -> None:
     with closing(Store(tmp_path / "old")) as old:
-        token = old.issue(a_write(), "token", 600)
+        token = asked(old, a_write())
     with closing(sqlite3.connect(tmp_path / "old" / FILE_NAME)) as raw:
         raw.execute("PRAGMA journal_mode = WAL")
         columns = "id, list_digest, audience, users, started, outcome"
@@ -107,19 +106,19 @@ def test_a_record_with_a_write_ahead_log_is_taken_over_whole(state: Path, tmp_pa
         shutil.copytree(tmp_path / "old", state)
 
     with closing(Store(state)) as store:
-        assert store.begin(a_write(), "token", token) == 42
+        assert begun(store, a_write(), "token", token) == 42
         assert files_of_record(state) == [FILE_NAME]
 
 
 def test_a_program_that_starts_a_write_ahead_log_is_waited_for_and_then_undone(store: Store, state: Path) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     with closing(sqlite3.connect(state / FILE_NAME)) as older:
         older.execute("PRAGMA journal_mode = WAL")
         older.execute("SELECT count(*) FROM audit").fetchone()
         with pytest.raises(StoreError, match="is busy"):
-            store.begin(a_write(), "token", token)
+            begun(store, a_write(), "token", token)
 
-    assert store.begin(a_write(), "token", token)
+    assert begun(store, a_write(), "token", token)
     assert files_of_record(state) == [FILE_NAME]
 
 
@@ -144,30 +143,30 @@ def rename_the_directory(backup: Path, file: Path) -> None:
 def test_an_approval_that_was_spent_is_not_good_again_in_an_older_copy(
     store: Store, state: Path, tmp_path: Path, restore: Callable[[Path, Path], None]
 ) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     shutil.copy(state / FILE_NAME, tmp_path / "backup")
-    store.begin(a_write(), "token", token)
+    begun(store, a_write(), "token", token)
 
     restore(tmp_path / "backup", state / FILE_NAME)
 
     with pytest.raises(NotConfirmed):
-        store.begin(a_write(), "token", token)
-    assert store.begin(a_write(), "token", store.issue(a_write(), "token", 600))
+        begun(store, a_write(), "token", token)
+    assert begun(store, a_write(), "token", asked(store, a_write()))
 
 
 @pytest.mark.parametrize("restore", [rename_over, rename_the_directory])
 def test_an_approval_that_another_process_spent_is_not_good_again_in_an_older_copy(
     store: Store, other: Store, state: Path, tmp_path: Path, restore: Callable[[Path, Path], None]
 ) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     shutil.copy(state / FILE_NAME, tmp_path / "backup")
-    other.begin(a_write(), "token", token)
+    begun(other, a_write(), "token", token)
 
     restore(tmp_path / "backup", state / FILE_NAME)
 
     for again in (store, other):
         with pytest.raises(NotConfirmed):
-            again.begin(a_write(), "token", token)
+            begun(again, a_write(), "token", token)
 
 
 def delete(file: Path) -> None:
@@ -186,15 +185,15 @@ def rename_directory(file: Path) -> None:
 def test_a_record_that_is_lost_is_begun_anew_and_old_approvals_are_void(
     store: Store, other: Store, state: Path, lose: Callable[[Path], None]
 ) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     other.record("blocked", a_write(), "token")
     lose(state / FILE_NAME)
 
     for each in (store, other):
         with pytest.raises((NotConfirmed, StoreError)):
-            each.begin(a_write(), "token", token)
-        fresh = each.issue(a_write(), "token", 600)
-        assert each.begin(a_write(), "token", fresh)
+            begun(each, a_write(), "token", token)
+        fresh = a_write(f"fresh {id(each)}")
+        assert begun(each, fresh, "token", asked(each, fresh))
     with closing(Store(state)) as auditor:
         assert events(auditor).count("approved") == 2
 
@@ -209,7 +208,7 @@ def replace_with_a_copy(file: Path) -> None:
 def test_a_step_whose_file_is_taken_away_under_it_does_not_count(
     state: Path, other: Store, lose: Callable[[Path], None]
 ) -> None:
-    token = other.issue(a_write(), "token", 600)
+    token = asked(other, a_write())
     acts: list[Callable[[Path], None]] = []
 
     def clock() -> float:
@@ -218,12 +217,12 @@ def test_a_step_whose_file_is_taken_away_under_it_does_not_count(
         return now
 
     with closing(sqlite3.connect(state / FILE_NAME)) as raw:
-        now = raw.execute("SELECT issued FROM approvals").fetchone()[0] + 1
+        now = raw.execute("SELECT asked FROM pending").fetchone()[0] + 1
     with closing(Store(state, clock)) as store:
         store.digest("opened")
         acts.append(lose)
         with pytest.raises(StoreError):
-            store.begin(a_write(), "token", token)
+            begun(store, a_write(), "token", token)
 
 
 @posix
@@ -231,12 +230,12 @@ def test_a_step_whose_file_is_taken_away_under_it_does_not_count(
 def test_a_step_whose_file_is_taken_away_while_it_writes_does_not_count(
     state: Path, store: Store, lose: Callable[[Path], None]
 ) -> None:
-    store.issue(a_write(), "token", 600)
+    asked(store, a_write())
     step = Database(state)
 
     def work() -> None:
         with step.transaction() as database:
-            database.execute("DELETE FROM approvals")
+            database.execute("DELETE FROM pending")
             lose(state / FILE_NAME)
 
     with closing(step), pytest.raises(StoreError, match="sends no writes without it"):
@@ -380,12 +379,12 @@ def test_what_is_no_file_of_its_own_is_refused_and_left_as_it_is(
 
 @posix
 def test_a_link_that_takes_the_files_place_is_not_followed(state: Path, store: Store) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
     (state / FILE_NAME).rename(state / "moved")
     (state / FILE_NAME).symlink_to(state / "moved")
 
     with pytest.raises(StoreError, match="is a symbolic link"):
-        store.begin(a_write(), "token", token)
+        begun(store, a_write(), "token", token)
 
 
 @as_root
@@ -419,4 +418,4 @@ def test_without_owners_and_modes_the_store_works(state: Path, store: Store, mon
     state.mkdir()
     state.chmod(0o777)  # as Windows tells it of every directory
 
-    assert store.begin(a_write(), "token", store.issue(a_write(), "token", 600))
+    assert begun(store, a_write(), "token", asked(store, a_write()))

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from mcp import Client
-from store_worker import a_write
+from store_worker import a_write, asked, begun
 from support import AUDIENCE, ERAS, TARGET, VALID_ARGUMENTS, Person, examples, mcp_client, text_of, yes
 from support_cli import run_here
 from support_http import program
@@ -36,7 +36,7 @@ from cams_mcp.deadlines import until
 from cams_mcp.errors import ConfigurationError, NotConfirmed, StoreError
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
-from cams_mcp.store import BaseStore, open_store
+from cams_mcp.store import BaseStore, Ending, Pending, open_store
 from cams_mcp.store.redis import RedisStore
 
 needs_redis = pytest.mark.skipif(REDIS is None, reason=MISSING)
@@ -73,18 +73,17 @@ async def test_without_redis_writes_are_refused_and_reads_go_on(confirm: str, mo
 @needs_redis
 def test_the_store_comes_back_with_redis_and_has_forgotten_nothing(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server, closing(RedisStore(server.url)) as store:
-        kept, spent = (store.issue(a_write(binding, binding), "token", 600) for binding in ("kept", "spent"))
-        store.begin(a_write("spent", "spent"), "token", spent)
+        kept, spent = (asked(store, a_write(binding, binding)) for binding in ("kept", "spent"))
+        begun(store, a_write("spent", "spent"), "token", spent)
         server.stop()
         for _ in range(2):
             with pytest.raises(StoreError):
-                store.begin(a_write("kept", "kept"), "token", kept)
+                begun(store, a_write("kept", "kept"), "token", kept)
         server.start()
 
-        assert store.begin(a_write("kept", "kept"), "token", kept)
-        with pytest.raises(NotConfirmed):
-            store.begin(a_write("spent", "spent"), "token", spent)
-        assert events(store) == ["asked", "asked", "approved", "approved", "blocked"]
+        assert begun(store, a_write("kept", "kept"), "token", kept)
+        assert isinstance(store.begin(a_write("spent", "spent"), "token", spent), Pending)
+        assert events(store) == ["asked", "asked", "approved", "approved"]
 
 
 def test_a_redis_that_never_answers_is_given_up_soon() -> None:
@@ -94,7 +93,7 @@ def test_a_redis_that_never_answers_is_given_up_soon() -> None:
         until(time.monotonic() + 0.1),
         pytest.raises(StoreError, match="TimeoutError from Redis"),
     ):
-        store.issue(a_write(), "token", 600)
+        asked(store, a_write())
 
 
 @needs_redis
@@ -103,7 +102,7 @@ def test_a_redis_that_refuses_the_password_is_told_without_it(tmp_path: Path, gi
     with RedisServer(tmp_path, "--requirepass", PASSWORD) as server:
         url = server.url.replace("redis://", f"redis://{given}")
         with closing(RedisStore(url)) as store, pytest.raises(StoreError) as caught:
-            store.issue(a_write(), "token", 600)
+            asked(store, a_write())
 
     assert "AuthenticationError" in str(caught.value)
     assert PASSWORD not in str(caught.value)
@@ -115,7 +114,7 @@ def test_a_redis_with_a_password_works(tmp_path: Path) -> None:
     with RedisServer(tmp_path, "--requirepass", PASSWORD) as server:
         url = server.url.replace("redis://", f"redis://:{PASSWORD}@")
         with closing(RedisStore(url)) as store:
-            assert store.begin(a_write(), "token", store.issue(a_write(), "token", 600))
+            assert begun(store, a_write(), "token", asked(store, a_write()))
 
 
 @pytest.mark.parametrize("limit", ["replica", "memory"])
@@ -127,7 +126,7 @@ def test_a_redis_that_takes_no_writes_holds_ours_back(tmp_path: Path, limit: str
         closing(RedisStore(server.url)) as store,
         pytest.raises(StoreError),
     ):
-        store.begin(a_write(), "off", None)
+        store.begin_unasked(a_write())
 
 
 def test_keys_of_somebody_else_are_an_error_that_repeats_nothing(store: RedisStore, redis: RedisServer) -> None:
@@ -135,7 +134,7 @@ def test_keys_of_somebody_else_are_an_error_that_repeats_nothing(store: RedisSto
         client.set("cams-mcp:audience:6000019000000", "x")
 
     with pytest.raises(StoreError) as caught:
-        store.begin(a_write(), "off", None)
+        store.begin_unasked(a_write())
     assert "6000019000000" not in str(caught.value)
 
 
@@ -182,16 +181,18 @@ def losing_answers(redis: RedisServer) -> Generator[LosesAnswers]:
 
 def test_a_step_whose_answer_was_lost_is_not_made_twice(redis: RedisServer) -> None:
     with losing_answers(redis) as way, closing(RedisStore(way.url)) as store, closing(RedisStore(redis.url)) as other:
-        token = store.issue(a_write(), "token", 600)
+        token = asked(store, a_write())
         way.lose = True
         with pytest.raises(StoreError):
-            store.begin(a_write(), "token", token)
+            begun(store, a_write(), "token", token)
         way.lose = False
 
         # It was made, and nothing was sent: what is unknown counts as sent.
         assert events(other) == ["asked", "approved"]
-        with pytest.raises(NotConfirmed):
-            store.begin(a_write(), "token", token)
+        again = store.begin(a_write(), "token", token)
+        assert isinstance(again, Pending)
+        assert (again.state, again.write, again.outcome) == ("spent", 1, None)
+        assert events(other) == ["asked", "approved"]
 
 
 # TLS
@@ -237,17 +238,17 @@ def test_over_tls_only_a_redis_with_a_trusted_certificate_of_its_name_is_used(
         url = f"rediss://127.0.0.1:{tls_port}/0" + (f"?ssl_ca_certs={cert}" if trusted else "")
         with closing(store_of(Settings(store=url))) as store:
             if good:
-                assert store.begin(a_write(), "off", None)
+                assert store.begin_unasked(a_write())
             else:
                 with pytest.raises(StoreError):
-                    store.begin(a_write(), "off", None)
+                    store.begin_unasked(a_write())
 
 
 # What is kept
 
 
 def test_redis_holds_no_token_but_its_hash(store: RedisStore, redis: RedisServer) -> None:
-    token = store.issue(a_write(), "token", 600)
+    token = asked(store, a_write())
 
     assert token not in redis.content()
     assert hashlib.sha256(token.encode()).hexdigest() in redis.content()
@@ -274,17 +275,17 @@ async def test_no_address_is_in_redis_after_a_write(redis: RedisServer, mode: st
 
 
 def test_every_key_begins_with_the_servers_name(store: RedisStore, redis: RedisServer) -> None:
-    store.finish(store.begin(a_write(), "off", None), a_write(), "off", "sent", "R-1", None)
+    store.finish(store.begin_unasked(a_write()), a_write(), "off", Ending(outcome="sent", request_id="R-1"))
     job, owner = store.journal.start("/data/people.csv", {}, "b", 10, 1)
     store.journal.before(job, owner, 0, 10)
-    store.issue(a_write(), "token", 600)
+    asked(store, a_write())
 
     with redis.connect() as client:
         assert {key.partition(":")[0] for key in client.scan_iter()} == {"cams-mcp"}
 
 
 def test_the_ledger_outlasts_the_longest_hold_and_then_goes(store: RedisStore, redis: RedisServer) -> None:
-    number = store.begin(a_write(), "off", None)
+    number = store.begin_unasked(a_write())
 
     with redis.connect() as client:
         for key in (f"write:{number}", "list:l", "audience:6000019000000"):
@@ -307,10 +308,10 @@ def test_the_time_is_that_of_redis_so_that_hosts_may_differ(
     real = time.time()
     with closing(RedisStore(redis.url)) as ahead, closing(RedisStore(redis.url)) as behind:
         monkeypatch.setattr(time, "time", lambda: real + 1e6)
-        token = ahead.issue(a_write(), "token", 600)
+        token = asked(ahead, a_write())
         monkeypatch.setattr(time, "time", lambda: real - 1e6)
 
-        assert behind.begin(a_write(), "token", token)
+        assert begun(behind, a_write(), "token", token)
         assert all(abs(entry["time"] - real) < 1000 for entry in behind.audit())
 
 
@@ -345,13 +346,13 @@ def test_an_approval_that_is_issued_while_another_step_runs_does_not_come_from_t
         def clock() -> float:
             if tokens:
                 return 1001.0
-            tokens.append(quick.issue(a_write("quick", "quick"), "token", 600))
+            tokens.append(asked(quick, a_write("quick", "quick")))
             return 1000.0
 
         with closing(RedisStore(redis.url, clock)) as slow:
-            slow.issue(a_write("slow", "slow"), "token", 600)
+            asked(slow, a_write("slow", "slow"))
 
-        assert quick.begin(a_write("quick", "quick"), "token", tokens[0])
+        assert begun(quick, a_write("quick", "quick"), "token", tokens[0])
 
 
 def test_several_processes_lose_nothing_of_each_other(redis: RedisServer) -> None:

@@ -16,6 +16,7 @@ from mcp import Client
 from support import ERAS, TARGET, Person, text_of, yes
 from support_uploads import FILE, UPLOAD, Way, batches_of, breaking, email, hanging, upload_client, write_people
 
+from cams_mcp.guard.guard import APPROVAL_SECONDS
 from cams_mcp.guard.policy import Policy
 from cams_mcp.sandbox import Sandbox
 from cams_mcp.store import Store
@@ -98,9 +99,10 @@ def sent(sandbox: Sandbox) -> int:
 
 @both_eras
 async def test_a_list_that_was_sent_whole_in_between_is_asked_about_before_the_rest_is_resumed(
-    sandbox: Sandbox, folder: Path, store: Store, mode: str
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock, mode: str
 ) -> None:
     job = await stopped(sandbox, folder, store)
+    clock.time += APPROVAL_SECONDS  # or the same call would get the result of the first one
     async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=yes()) as client:
         await upload(client)
     before, person = sent(sandbox), Person("decline")
@@ -143,6 +145,7 @@ async def test_with_confirm_off_a_list_that_was_sent_in_between_is_not_resumed(
     sandbox: Sandbox, folder: Path, store: Store, clock: Clock, mode: str
 ) -> None:
     job = await stopped(sandbox, folder, store)
+    clock.time += APPROVAL_SECONDS
     async with upload_client(sandbox, folder, mode=mode, store=store, elicitation_callback=yes()) as client:
         await upload(client)
     before = sent(sandbox)
@@ -155,9 +158,10 @@ async def test_with_confirm_off_a_list_that_was_sent_in_between_is_not_resumed(
 
 
 async def test_of_two_stopped_uploads_of_one_list_the_second_to_resume_asks(
-    sandbox: Sandbox, folder: Path, store: Store
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock
 ) -> None:
     first = await stopped(sandbox, folder, store)
+    clock.time += APPROVAL_SECONDS
     second = await stopped(sandbox, folder, store)
     person = Person("decline")
     async with upload_client(sandbox, folder, store=store, elicitation_callback=person) as client:
@@ -170,10 +174,11 @@ async def test_of_two_stopped_uploads_of_one_list_the_second_to_resume_asks(
 
 
 async def test_an_upload_resumed_after_another_one_of_its_list_was_resumed_asks_too(
-    sandbox: Sandbox, folder: Path, store: Store
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock
 ) -> None:
     """The other one began before this one did, but what it sent after its resume came later."""
     first = await stopped(sandbox, folder, store)
+    clock.time += APPROVAL_SECONDS
     second = await stopped(sandbox, folder, store)
     person = yes()
     async with upload_client(sandbox, folder, store=store, elicitation_callback=person) as client:
@@ -213,8 +218,43 @@ async def test_of_several_approvals_to_repeat_a_batch_only_one_sends(
         results = [await upload(client, resume=job, confirmation_token=token) for token in tokens]
 
     assert results[0].structured_content["may_have_been_sent"] == 100
-    assert all("the same list was sent to this audience after this question" in text_of(each) for each in results[1:])
+    assert all("already used" in text_of(each) for each in results[1:])
     assert sent(sandbox) == 400  # 200, the batch of unknown outcome, and the same batch once more
+
+
+@both_eras
+async def test_of_approvals_to_repeat_the_same_batch_of_two_uploads_only_one_sends(
+    sandbox: Sandbox, folder: Path, store: Store, clock: Clock, mode: str
+) -> None:
+    jobs = [await stopped(sandbox, folder, store, doubtful=True)]
+    clock.time += APPROVAL_SECONDS
+    jobs.append(await stopped(sandbox, folder, store, doubtful=True))
+    async with upload_client(sandbox, folder, mode=mode, store=store, policy=Policy(confirm="token")) as client:
+        tokens = [(await upload(client, resume=job)).structured_content["confirmation_token"] for job in jobs]
+        done, void = [
+            await upload(client, resume=job, confirmation_token=token) for job, token in zip(jobs, tokens, strict=True)
+        ]
+
+    assert done.structured_content["state"] == "done"
+    assert "the same list was sent to this audience after this question" in text_of(void)
+    assert sent(sandbox) == 2 * 300 + 250
+
+
+@both_eras
+async def test_a_batch_whose_outcome_is_unknown_again_is_asked_about_again(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str
+) -> None:
+    """Resuming twice at the same place is not the same call twice."""
+    job = await stopped(sandbox, folder, store, doubtful=True)
+    person = yes()
+    for transport in (breaking(sandbox, 1), None):
+        async with upload_client(
+            sandbox, folder, mode=mode, store=store, transport=transport, elicitation_callback=person
+        ) as client:
+            result = (await upload(client, resume=job)).structured_content
+
+    assert len(person.asked) == 2
+    assert result["state"] == "done"
 
 
 @both_eras
