@@ -258,7 +258,7 @@ async def _collaborators(
             try:
                 yield client, guard, store
             finally:
-                await guard.finish_sending(END_SECONDS)
+                await guard.held.finish_sending(END_SECONDS)
     finally:
         store.close()
 

@@ -15,7 +15,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TESTS = (
+    "test_store_pending.py",
+    "test_waiting.py",
     "test_guard.py",
+    "test_approval.py",
+    "test_approval_waiting.py",
+    "test_approval_cards.py",
     "test_store.py",
     "test_store_files.py",
     "test_store_contention.py",
@@ -26,73 +31,274 @@ TESTS = (
     "test_upload_machine.py",
     "test_uploads.py",
 )
-SECONDS = 300
+SECONDS = 900
 
 MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The answer to a question
-    "any reply is a yes": ("guard/guard.py", "if reply.is_yes:", "if True:"),
-    "a missing reply is a yes": ("guard/guard.py", "if answered is not None and answered.reply is None:", "if False:"),
+    "any reply in mid-call is a yes": (
+        "guard/guard.py",
+        "if reply.is_yes:\n            by = attempt.caller.person",
+        "if True:\n            by = attempt.caller.person",
+    ),
+    "any reply in a second round is a yes": (
+        "guard/guard.py",
+        'if reply.is_yes:\n            return await self._spend(attempt, "elicitation", state)',
+        'if True:\n            return await self._spend(attempt, "elicitation", state)',
+    ),
+    "a missing reply is a yes": (
+        "guard/guard.py",
+        "# SEP-2322 recommends asking again",
+        'return await self._spend(attempt, "elicitation", answered.state)\n            # SEP',
+    ),
     "decline is not looked at": ("confirmation.py", 'self.action == "accept" and ', ""),
     "accept without a tick": ("confirmation.py", ' and self.content.get("confirm") is True', ""),
     "a tick need not be true": ("confirmation.py", '.get("confirm") is True', '.get("confirm") not in (None, False)'),
     "a question may wait for ever": (
-        "guard/guard.py",
+        "guard/doors.py",
         "anyio.move_on_after(self._policy.ask_seconds)",
         "anyio.CancelScope()",
     ),
     "a no leaves the approval open": (
-        "store/base.py",
-        'step.append("declined", {**approval',
-        'step.put_approval(token_hash(token), approval)\n                step.append("declined", {**approval',
+        "store/rules.py",
+        'step.put_pending(declined)\n    step.append("declined", entry)',
+        'step.append("declined", entry)',
     ),
-    "a no is not recorded": ("guard/guard.py", "await self._decline(write, channel, approval, message)", "pass"),
-    "a hang-up is not recorded": (
+    "a closed question stays open": (
+        "store/rules.py",
+        'step.drop_pending(pending)\n    step.append("declined", entry)',
+        'pass\n    step.append("declined", entry)',
+    ),
+    "a no is not recorded": (
+        "store/rules.py",
+        'step.put_pending(declined)\n    step.append("declined", entry)',
+        "step.put_pending(declined)",
+    ),
+    "a closed question is not recorded": (
+        "store/rules.py",
+        '    step.append("declined", entry)\n    return None',
+        "    return None",
+    ),
+    "a hang-up is not recorded": ("guard/guard.py", "await in_thread(withdraw, shield=True)", "pass"),
+    "a question is answered by a caller who is not asked": (
         "guard/guard.py",
-        'await self._decline(write, channel, question.state, "the call ended before the user answered")',
-        "pass",
+        'if answered is not None and door != "elicitation":',
+        "if False:",
+    ),
+    "a late no undoes a yes from another door": (
+        "store/rules.py",
+        'if pending is None or pending.state != "waiting":\n        current',
+        "if pending is None:\n        current",
+    ),
+    "a call that ends takes the question from those that joined it": (
+        "store/rules.py",
+        "if keep_joined and pending.joined:",
+        "if False:",
     ),
     # The approval
     "an approval is good twice": (
-        "store/sqlite.py",
-        "DELETE FROM approvals WHERE token_hash = ? RETURNING binding, channel, issued, expires, seen_write, entry",
-        "SELECT binding, channel, issued, expires, seen_write, entry FROM approvals WHERE token_hash = ?",
+        "store/rules.py",
+        'step.put_pending(replace(approval, state="spent", write=number))',
+        "step.put_pending(replace(approval, write=number))",
     ),
-    "an approval is good twice in Redis": (
+    "a spent approval is good again": (
+        "store/rules.py",
+        'if pending is not None and pending.state == "spent":\n        return pending\n    if',
+        "if",
+    ),
+    "Redis does not look whether a waiting write has changed": (
         "store/redis.py",
-        "self._forget(key)\n        return _approval(row)",
-        "return _approval(row)",
+        'self._transaction.read("GET", f"pending:{binding}")',
+        'self._transaction.peek("GET", f"pending:{binding}")',
     ),
     "an approval fits any request": (
-        "store/records.py",
-        "if not hmac.compare_digest(self.binding, write.binding):",
-        "if False:",
+        "store/rules.py",
+        "if is_good and pending.binding == write.binding:",
+        "if is_good:",
     ),
-    "an approval fits any channel": ("store/records.py", "self.channel != channel or ", ""),
-    "an approval never expires": ("store/records.py", "self.issued <= now < self.expires", "self.issued <= now"),
-    "an approval from the future": ("store/records.py", "self.issued <= now < self.expires", "now < self.expires"),
+    "an approval fits any channel": ("store/rules.py", "key.channel == channel and ", ""),
+    "a void token stays good": (
+        "store/rules.py",
+        "left = pending.without_key(hashed)",
+        "left = pending",
+    ),
+    "an approval never expires": ("store/pending.py", "self.asked <= now < self.expires", "self.asked <= now"),
+    "an approval from the future": ("store/pending.py", "self.asked <= now < self.expires", "now < self.expires"),
+    "a token lasts as long as its question": ("store/rules.py", " and step.now < key.expires", ""),
     "a made-up token is good": (
         "store/rules.py",
-        "if approval is None:\n        return no_approval()",
-        "if approval is None:\n        return None",
+        "if pending is None or key is None:\n        return no_approval()",
+        "if pending is None or key is None:\n        return step.pending_of(write.binding) or no_approval()",
     ),
-    "the list may go out meanwhile": ("store/records.py", "if last_write > self.seen_write:", "if False:"),
-    "the question is older than the approval": (
-        "guard/guard.py",
-        "earlier = await in_thread(lambda: self._store.earlier(write, self._policy.hold_seconds, standing))",
-        'earlier = None if channel != "off" else await in_thread(lambda: self._store.earlier(write, 0.0))',
+    "a write that waits is sent": (
+        "store/rules.py",
+        'if pending is None or pending.state == "waiting":\n        found',
+        "if pending is None:\n        found",
+    ),
+    "the list may go out meanwhile": (
+        "store/rules.py",
+        "if step.last_write(write.digests) > pending.seen_write:",
+        "if False:",
+    ),
+    "a question that waits does not learn of what was sent": (
+        "store/asking.py",
+        "elif pending is not None and seen > pending.seen_write:",
+        "elif False:",
     ),
     "bound to no principal": (
-        "guard/guard.py",
-        "self._store.digest(caller.principal, identity,",
-        'self._store.digest("", identity,',
+        "guard/attempt.py",
+        "store.digest(caller.principal, identity,",
+        'store.digest("", identity,',
     ),
-    "bound to no endpoint and key": ("guard/guard.py", "caller.principal, identity,", 'caller.principal, "",'),
-    "bound to no arguments": ("guard/guard.py", "operation.action, request.parameters())", "operation.action)"),
+    "bound to no endpoint and key": ("guard/attempt.py", "caller.principal, identity,", 'caller.principal, "",'),
+    "bound to no arguments": ("guard/attempt.py", "operation.action, parameters)", "operation.action)"),
     "bound to users in any order": (
-        "guard/guard.py",
-        "operation.action, request.parameters())",
-        "operation.action, request.target(), request.contents())",
+        "guard/attempt.py",
+        "operation.action, parameters)",
+        "operation.action, target, part)",
     ),
+    # The token
+    "a token is taken from a caller who would be asked": (
+        "guard/guard.py",
+        'if door != "token":\n                await self._refuse(attempt, door, no_token())',
+        "if False:\n                pass",
+    ),
+    "a token approves what waits for a person": (
+        "store/asking.py",
+        'if asking.token and (channel != "token" or pending.channel == "token"):',
+        "if asking.token:",
+    ),
+    "a caller gets a token for what waits for a person": (
+        "guard/guard.py",
+        'if door == "token" and pending.channel != "token":',
+        "if False:",
+    ),
+    # The decision
+    "the last decision counts": (
+        "store/rules.py",
+        'if pending.state != "waiting":\n        return pending\n    entry',
+        'if pending.state == "spent":\n        return pending\n    entry',
+    ),
+    "anybody decides": ("store/rules.py", " or principal not in (None, pending.principal)", ""),
+    "a decision at a door is not recorded": (
+        "store/rules.py",
+        'step.put_pending(decided)\n    step.append("approved", entry)',
+        "step.put_pending(decided)",
+    ),
+    "samples outlive the decision": (
+        "store/pending.py",
+        'tuple(fact for fact in self.facts if fact.kind != "samples")',
+        "self.facts",
+    ),
+    "deleted samples stay in the file": (
+        "store/database.py",
+        "PRAGMA secure_delete = ON",
+        "PRAGMA secure_delete = OFF",
+    ),
+    "tokens outlive the decision": ("store/pending.py", "facts=facts, keys=(), expires", "facts=facts, expires"),
+    "Redis keeps the tokens of what is over": (
+        "store/redis.py",
+        'self._transaction.write("DEL", f"pending-key:{key.hash}")',
+        "pass",
+    ),
+    "a card decides without its key": (
+        "tools/cards.py",
+        "caller.cards and is_proved_decision(given, key)",
+        "caller.cards",
+    ),
+    "a card shows without its key": ("tools/cards.py", "caller.cards and is_proved_show(given, key)", "caller.cards"),
+    "a card decides for other principals": ("tools/cards.py", '"card", by, caller.principal)', '"card", by)'),
+    "all principals have one key": ("approval/card.py", "{_LABEL}{principal}", "{_LABEL}"),
+    # A no
+    "a no holds nothing": (
+        "store/asking.py",
+        "if not asking.by_hand and _is_declined(step, everything, write):",
+        "if False:",
+    ),
+    "a no holds this very call only": (
+        "store/pending.py",
+        "(self.binding == binding or not set(self.digests).isdisjoint(digests))",
+        "self.binding == binding",
+    ),
+    "a no of one principal is everybody's": (
+        "store/pending.py",
+        "return self.principal == principal and (",
+        "return (",
+    ),
+    "a closed question is a no": ("guard/guard.py", 'hold=reply.action == "decline"', "hold=True"),
+    "a no is not held": ("guard/guard.py", 'hold=reply.action == "decline"', "hold=False"),
+    "a no lasts from the question on": (
+        "store/pending.py",
+        "expires = now + DECLINED_SECONDS",
+        "expires = self.asked + DECLINED_SECONDS",
+    ),
+    "a no leaves what was approved of the same list": (
+        "store/rules.py",
+        'and each.state in ("waiting", "approved")',
+        'and each.state == "waiting"',
+    ),
+    "a declined write is sent": (
+        "store/rules.py",
+        'if pending is not None and pending.state == "declined":\n        return was_declined()',
+        "if False:\n        pass",
+    ),
+    "a question on a terminal ends a no": (
+        "store/asking.py",
+        "barred, pending = pending.expires, None",
+        "pending = None",
+    ),
+    "closing the question on a terminal ends a no": ("store/rules.py", "if pending.barred > step.now:", "if False:"),
+    # Five at most
+    "six wait": ("store/asking.py", "write) >= MOST_WAITING", "write) > MOST_WAITING"),
+    "what is decided waits on": ("store/asking.py", 'each.state == "waiting"\n        and ', ""),
+    "all principals share five": ("store/asking.py", "        and each.principal == write.principal\n", ""),
+    # The outcome for identical calls
+    "identical calls ask again": (
+        "store/asking.py",
+        'if pending is not None and pending.state == "spent":\n        return pending\n',
+        "",
+    ),
+    "the outcome is not kept": (
+        "store/rules.py",
+        "step.put_pending(replace(pending, outcome=outcome))",
+        "pass",
+    ),
+    "the outcome of an earlier write is kept": ("store/rules.py", " or pending.write != number:", ":"),
+    "the end of an earlier write is kept": (
+        "store/rules.py",
+        "and pending.write == number and",
+        "and pending.write and",
+    ),
+    "a killed write stays in flight": (
+        "store/rules.py",
+        'step.put_pending(replace(pending, outcome={"outcome": "unknown", "error": ENDED}))',
+        "pass",
+    ),
+    "a refusal that was told is kept": ("store/rules.py", "    if forget:\n", "    if False:\n"),
+    "a refusal that nobody heard of is forgotten": (
+        "store/records.py",
+        'return self.outcome == "refused" and self.is_reported',
+        'return self.outcome == "refused"',
+    ),
+    "another refusal is forgotten": ("store/base.py", "current.write == pending.write and ", ""),
+    "the recorded result repeats what CAMS echoed": (
+        "guard/delivery.py",
+        "return without_people(content) if isinstance(response, Response) else content",
+        "return content",
+    ),
+    "an earlier resume is taken for the same call": ("upload/requests.py", " after {self._job.write}", ""),
+    # Waiting
+    "a question that was just put is taken for a withdrawn one": (
+        "guard/waiting.py",
+        "if self._looked_at >= began and (",
+        "if (",
+    ),
+    "a busy store ends the wait": ("guard/waiting.py", "with suppress(StoreError):", "if True:"),
+    "a decision during a look is noticed late": (
+        "guard/waiting.py",
+        "if not self._is_current:\n            return",
+        "if False:\n            return",
+    ),
+    # What is kept
     "tokens are stored as they are": (
         "store/records.py",
         'return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()',
@@ -133,12 +339,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a blocked write is not recorded": (
         "guard/guard.py",
-        'await in_thread(lambda: self._store.record("blocked", write, channel, problem.message))',
+        'await in_thread(lambda: self._store.record("blocked", attempt.write, channel, problem.message))',
         "pass",
     ),
     # Repetitions
-    "off repeats": ("store/base.py", "problem = held(earlier, write.effect, resumes=standing is not None)", "pass"),
-    "the question does not tell of a repetition": ("guard/guard.py", "if earlier is not None:", "if False:"),
+    "off repeats": ("store/base.py", "if earlier is not None:", "if False:"),
+    "the question does not tell of a repetition": ("store/asking.py", "if earlier is None:", "if True:"),
     "a repetition is told for ever": (
         "store/sqlite.py",
         "AND started > ? ORDER BY",
@@ -175,12 +381,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "refused writes count in Redis": ("store/redis.py", 'if outcome == "refused":', "if False:"),
     "an ambiguous write is recorded as sent": (
         "guard/delivery.py",
-        'outcome: Outcome = "unknown"',
-        'outcome: Outcome = "sent"',
+        'Ending(outcome="unknown", reason="the call was interrupted")',
+        'Ending(outcome="sent", reason="the call was interrupted")',
     ),
     "the outcome is not recorded": (
         "guard/delivery.py",
-        "lambda: store.finish(number, write, channel, outcome, request_id, reason, amount)",
+        "lambda: store.finish(number, write, channel, ending)",
         "lambda: None",
     ),
     "a step of the store can be cut short": (
@@ -192,7 +398,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "waiting steps take the threads of reads": ("threads.py", "run_sync(step, limiter=_limiter())", "run_sync(step)"),
     "a step does not know its deadline": ("threads.py", "with until(deadline):", "if True:"),
     "a write-ahead log is kept": ("store/database.py", '"PRAGMA journal_mode = DELETE"', '"PRAGMA journal_mode = WAL"'),
-    "approvals of an older copy are good": ("store/database.py", '"DELETE FROM approvals"', '"SELECT 1"'),
+    "approvals of an older copy are good": ("store/database.py", '"DELETE FROM pending"', '"SELECT 1"'),
     "an older copy in the same file goes unnoticed": (
         "store/database.py",
         "return last is None or ",
@@ -226,9 +432,9 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "asks without a way back": ("server/caller.py", " and ctx.session.can_send_request else None", " else None"),
     "asks although two steps are set": (
-        "guard/guard.py",
-        'if token is None and self._policy.confirm == "auto":',
-        "if token is None:",
+        "guard/doors.py",
+        'if confirm in ("off", "token"):',
+        'if confirm == "off":',
     ),
     "an answer without a state is no second round": (
         "server/caller.py",
@@ -251,8 +457,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "pass",
     ),
     "ids are shown as they are": (
-        "operations/audience/question.py",
-        'return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else quoted(identifier)',
+        "operations/audience/description.py",
+        'return identifier if re.fullmatch(r"[0-9]{1,32}", identifier) else self._quote(identifier)',
         "return identifier",
     ),
     "nothing tells a waiting client": ("server/caller.py", "group.start_soon(progress.report_waiting)", "pass"),
@@ -264,13 +470,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a question of a modern client waits for ten minutes": (
         "guard/guard.py",
-        'APPROVAL_SECONDS if channel == "token" else self._policy.ask_seconds + (60 if caller.ask else 0)',
+        'APPROVAL_SECONDS if door == "token" else self._policy.ask_seconds',
         "APPROVAL_SECONDS",
     ),
     "a question that is asked again stays open": (
-        "store/base.py",
-        "if replaces is not None else None",
-        "if False else None",
+        "store/asking.py",
+        "return pending.without_key(token_hash(replaces)), replace(",
+        "return pending, replace(",
     ),
     # What resumes
     "a resume is compared with nothing": (
@@ -299,12 +505,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "return None",
     ),
     "a resume is compared by the whole list only": (
-        "guard/guard.py",
+        "guard/attempt.py",
         'part_digest=part_digest if whole_digest else "",',
         'part_digest="",',
     ),
     "a resume is compared by the rest only": (
-        "guard/guard.py",
+        "guard/attempt.py",
         "list_digest=whole_digest or part_digest,",
         "list_digest=part_digest,",
     ),
@@ -348,7 +554,12 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "path.unlink(missing_ok=True)\n        lock.close()\n        return False",
         "lock.close()\n        return True",
     ),
-    "an unanswered question has no end": ("store/rules.py", 'step.append("expired", entry)', "pass"),
+    "an unanswered question has no end": ("store/rules.py", 'step.append("expired", pending.entry)', "pass"),
+    "an approval that was not used has no end": (
+        "store/rules.py",
+        'step.append("expired", {**pending.entry, "reason": NEVER_SENT})',
+        "pass",
+    ),
     # The client below
     "an ambiguous write is sent again": (
         "api/client.py",

@@ -223,7 +223,7 @@ class Process:
     @property
     def held(self) -> set[str]:
         """The digests of the writes whose lists it holds."""
-        return {binding for guard in list(self._guards) for binding in guard._held._held}  # noqa: SLF001
+        return {binding for guard in list(self._guards) for binding in guard.held._held}  # noqa: SLF001
 
     def kill(self) -> None:
         if not self._task.done():

@@ -635,7 +635,7 @@ async def test_a_server_that_ends_begins_to_send_nothing_more(sandbox: Sandbox) 
     async with client_of(sandbox) as service, anyio.create_task_group() as group:
         guard = Guard(service, store, AT_ONCE, page=FakePage(), group=group)
         await guard.submit(ADD_CUSTOM_AUDIENCE_USER, REQUEST, Caller())
-        await guard.finish_sending(10)
+        await guard.held.finish_sending(10)
         await decide(store)
         guard.watch.poke()
         with anyio.move_on_after(10):
@@ -659,7 +659,7 @@ async def test_a_server_that_ends_waits_for_what_it_is_sending(sandbox: Sandbox)
         await guard.submit(ADD_CUSTOM_AUDIENCE_USER, REQUEST, Caller())
         await decide(store)
         await arrived.wait()
-        group.start_soon(guard.finish_sending, 10)
+        group.start_soon(guard.held.finish_sending, 10)
         await anyio.wait_all_tasks_blocked()
         go_on.set()
 

@@ -60,10 +60,9 @@ def recorded(result: types.CallToolResult) -> dict[str, Any]:
     """What an identical call had returned; fails unless this one says that it sent nothing."""
     assert not result.is_error, text_of(result)
     content = dict(result.structured_content)
-    assert re.fullmatch(
-        r"An identical call was approved and sent at \d\d:\d\d UTC. This is its recorded result. Nothing was sent again.",
-        content.pop("next"),
-    )
+    said, followed, rest = content.pop("next").partition(" UTC. This is its recorded result. Nothing was sent again.")
+    assert re.fullmatch(r"An identical call was approved and sent at \d\d:\d\d", said)
+    assert (bool(followed), rest) == (True, "")
     return content
 
 
@@ -322,6 +321,34 @@ async def test_two_steps_send_once(sandbox: Sandbox, mode: str) -> None:
     assert first.structured_content["status"] == "sent"
     assert [recorded(result) for result in again] == [first.structured_content] * 2
     assert len(writes_that_arrived(sandbox)) == 1
+
+
+@both_eras
+async def test_the_recorded_result_repeats_ids_and_no_address_that_cams_echoed(
+    sandbox: Sandbox, tmp_path: Path, mode: str
+) -> None:
+    class Echoing(SandboxTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
+            if request.headers["x-acs-action"] != "AddCustomAudienceUser":
+                return response
+            answer = json.loads(response.content)
+            echo = {"Message": "Added zoe.recognisable@example.com", "AccessDeniedDetail": {"To": "+1 202 555 0123"}}
+            return httpx.Response(200, json=answer | echo)
+
+    with closing(Store(tmp_path / "state")) as store:
+        async with (
+            mcp_server(sandbox, store=store, transport=Echoing(sandbox)) as server,
+            Client(server, mode=mode, elicitation_callback=yes()) as client,
+        ):
+            sent, again = [(await client.call_tool(WRITE, LIST)).structured_content for _ in range(2)]
+        found = (tmp_path / "state" / FILE_NAME).read_bytes()
+
+    assert again["next"].startswith("An identical call was approved")
+    assert again["request_id"] == sent["request_id"]
+    assert "recognisable" not in json.dumps(again)
+    assert b"recognisable" not in found
+    assert b"555" not in found
 
 
 def one_changed(arguments: dict[str, Any]) -> dict[str, Any]:

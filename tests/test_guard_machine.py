@@ -12,7 +12,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from support import examples
 from support_guard_machine import (
     FAULTS,
@@ -51,6 +51,7 @@ KINDS = ("nothing", "trips", "cards")
 processes = st.sampled_from(range(len(POLICIES)))
 whats = st.tuples(st.sampled_from(range(len(KEYS))), st.sampled_from(range(len(REQUESTS))), st.sampled_from(PRINCIPALS))
 kinds = st.sampled_from(KINDS)
+earlier = st.sampled_from([0, 0, 0, 1, 2])
 faults = st.sampled_from(["", "", "", *FAULTS])
 
 
@@ -60,9 +61,9 @@ def caller_of(what: What, kind: str) -> Caller:
 
 class GuardMachine(RuleBasedStateMachine):
     secrets = Bundle("secrets")
-    """(secret, channel, write) of every preview and every question."""
-    ids = Bundle("ids")
-    """(id, write) of every write that waits or waited."""
+    """(secret, channel, write) of every preview and every question; made up where a call returned none."""
+    asked = Bundle("asked")
+    """Writes that were asked about. Their ids are in `ids`: what is drawn must not depend on who wins a race."""
 
     @initialize()
     def start(self) -> None:
@@ -70,6 +71,7 @@ class GuardMachine(RuleBasedStateMachine):
         self.patch.setattr(waiting, "POLL_SECONDS", 0.005)
         self.world = World()
         self.model = Model(self.world)
+        self.ids: dict[What, list[str]] = {}
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -119,31 +121,32 @@ class GuardMachine(RuleBasedStateMachine):
 
     # Calls
 
-    @rule(target=ids, process=processes, what=whats, kind=kinds, opens=st.booleans(), fault=faults)
-    def call(self, process: int, what: What, kind: str, fault: str, *, opens: bool) -> Any:
+    @rule(target=asked, process=processes, what=whats, kind=kinds, opens=st.booleans(), fault=faults)
+    def call(self, process: int, what: What, kind: str, fault: str, *, opens: bool) -> What:
         """A call without anything: it puts or joins a question, or sends what was approved. Its secret is lost."""
-        return self.do_call(process, what, kind, fault, opens=opens)[0]
+        self.do_call(process, what, kind, fault, opens=opens)
+        return what
 
     @rule(target=secrets, process=processes, what=whats, kind=st.sampled_from(["nothing", "trips"]))
     def get_secret(self, process: int, what: What, kind: str) -> Any:
         """The same, for the token of a preview, or the state of a question."""
-        return self.do_call(process, what, kind, "", opens=True)[1]
+        return self.do_call(process, what, kind, "", opens=True)
 
-    def do_call(self, process: int, what: What, kind: str, fault: str, *, opens: bool, **how: Any) -> tuple[Any, Any]:
-        """Gives the id and the secret, if there are any, for the bundles."""
+    def do_call(
+        self, process: int, what: What, kind: str, fault: str, *, opens: bool, **how: Any
+    ) -> tuple[str, str, What]:
         self.world.processes[process].opens = opens
         self.world.fault = fault
         outcome = self.world.processes[process].submit(what, caller_of(what, kind), **how)
         replaces = how["answered"].state if "answered" in how else ""
         asked = self.model.ask(what, self.first_door(process, kind), replaces=replaces)
         secret = self.check_call(process, what, kind, fault, outcome, asked)
-        found = self.world.find(what)
+        if (found := self.world.find(what)) is not None:
+            self.ids.setdefault(what, []).append(found.id)
         self.settle(fault)
-        return multiple(*([(found.id, what)] if found else [])), multiple(*secret)
+        return secret or "made up", "elicitation" if kind == "trips" else "token", what
 
-    def check_call(
-        self, process: int, what: What, kind: str, fault: str, outcome: Any, asked: Asked | str
-    ) -> list[tuple[str, str, What]]:
+    def check_call(self, process: int, what: What, kind: str, fault: str, outcome: Any, asked: Asked | str) -> str:
         """Compare what a call returned with the model; gives the secret that it returned."""
         match asked:
             case Asked():
@@ -155,19 +158,19 @@ class GuardMachine(RuleBasedStateMachine):
                 assert "5 writes are already waiting" in str(outcome)
             case _:
                 self.send(what, fault, outcome)
-        return []
+        return ""
 
-    def check_question(self, asked: Asked, door: str, outcome: Any) -> list[tuple[str, str, What]]:
+    def check_question(self, asked: Asked, door: str, outcome: Any) -> str:
         if door == "token" and asked.door != "token":
             door = "approve"  # a person has been asked already
         if door not in ("token", "elicitation"):
             assert isinstance(outcome, Awaiting)
             assert outcome.door == door
-            return []
+            return ""
         assert isinstance(outcome, Preview if door == "token" else Question), outcome
         secret = outcome.token if isinstance(outcome, Preview) else outcome.state
         self.model.add_secret(asked, secret, door)
-        return [(secret, door, asked.what)]
+        return secret
 
     @rule(process=processes, principal=st.sampled_from(PRINCIPALS))
     def call_with_everything(self, process: int, principal: str) -> None:
@@ -309,6 +312,8 @@ class GuardMachine(RuleBasedStateMachine):
         """What becomes of a question that was asked during the call."""
         if ends == "called off" and asked.state == "waiting" and not asked.joined:
             self.model.end(asked)
+        if ends == "dies":
+            self.model.forget({process})
         if ends:
             assert outcome is None if ends == "called off" else isinstance(outcome, ProcessDied)
         elif reply is not None and reply.action == "failed":
@@ -325,15 +330,16 @@ class GuardMachine(RuleBasedStateMachine):
     # Decisions
 
     @rule(
-        entry=ids,
+        what=asked,
+        earlier=earlier,
         door=st.sampled_from(["approve", "page"]),
         yes=st.booleans(),
         fault=faults,
         alone=st.sampled_from([False, False, False, True]),
     )
-    def decide(self, entry: Any, door: str, fault: str, *, yes: bool, alone: bool) -> None:
+    def decide(self, what: What, earlier: int, door: str, fault: str, *, yes: bool, alone: bool) -> None:
         """A decision on a terminal or on the page, perhaps late or for the second time, perhaps with no server left."""
-        number, what = entry
+        number = self.id_of(what, earlier)
         if alone:
             self.restart_all()
         q = self.question(number, what)
@@ -350,16 +356,19 @@ class GuardMachine(RuleBasedStateMachine):
         self.settle(fault)
 
     @rule(
-        entry=ids,
+        what=asked,
+        earlier=earlier,
         process=processes,
         decision=st.sampled_from(["approve", "decline"]),
         tamper=st.sampled_from([*["nothing"] * 3, "principal", "key", "decision", "id", "secret"]),
         principal=st.sampled_from(PRINCIPALS),
         fault=faults,
     )
-    def decide_on_card(self, entry: Any, process: int, decision: str, tamper: str, principal: str, fault: str) -> None:
+    def decide_on_card(
+        self, what: What, earlier: int, process: int, decision: str, tamper: str, principal: str, fault: str
+    ) -> None:
         """A decision on a card: perhaps of another principal, or with a proof that is for something else."""
-        number, what = entry
+        number = self.id_of(what, earlier)
         q = self.question(number, what)
         caller = Caller(principal=principal if tamper == "principal" else what[2], client="tester 1.0", cards=True)
         secret = self.world.outside.secret() if tamper != "secret" else b"guessed"
@@ -379,9 +388,9 @@ class GuardMachine(RuleBasedStateMachine):
             assert isinstance(outcome, NotConfirmed)
         self.settle(fault)
 
-    @rule(entry=ids, one=st.booleans(), other=st.booleans())
-    def decide_at_two_doors_at_once(self, entry: Any, *, one: bool, other: bool) -> None:
-        number, what = entry
+    @rule(what=asked, earlier=earlier, one=st.booleans(), other=st.booleans())
+    def decide_at_two_doors_at_once(self, what: What, earlier: int, *, one: bool, other: bool) -> None:
+        number = self.id_of(what, earlier)
         q = self.question(number, what)
         found: list[Any] = []
 
@@ -405,6 +414,10 @@ class GuardMachine(RuleBasedStateMachine):
             assert len({each.state == "declined" for each in found}) == 1
             self.model.decide(q, yes=found[0].state != "declined")
         self.settle()
+
+    def id_of(self, what: What, earlier: int) -> str:
+        """The last id of a write, or an earlier one."""
+        return (["AAAAAAAA", *self.ids.get(what, [])])[-1 - earlier :][0]
 
     def question(self, number: str, what: What) -> Asked | None:
         """The question of the model with this id; None if it is over."""

@@ -641,6 +641,7 @@ def test_what_has_expired_or_comes_from_the_future_is_over_once(
     assert only(other).state == state
     clock.time += later
 
+    assert store.pending_of("b") is None, "although nobody has recorded its end yet"
     for each in (store, other, store):
         assert each.pending() == []
         assert each.pending_of("b") is None

@@ -2,6 +2,9 @@
 
 The sandbox's own record says who was sent. A model of sets says who may be: each yes and each unattended run allows
 each person of its list once, and a resume without a question only people that nobody sent since the upload stopped.
+
+Another model says whom a call asks: an identical call joins the question that waits, gets the outcome of what was sent
+less than ten minutes after its question, and after a no nobody is asked about the list for ten minutes.
 """
 
 from __future__ import annotations
@@ -28,12 +31,14 @@ from support import TARGET, client_of, examples, no_sleep, writes_that_arrived
 from support_uploads import email
 
 from cams_mcp.confirmation import Caller, ConfirmMode, Preview, Reply
-from cams_mcp.errors import CamsMcpError, NotConfirmed, StoreError
-from cams_mcp.guard.guard import Guard
+from cams_mcp.errors import AmbiguousWrite, CamsMcpError, NotConfirmed, Recorded, StoreError
+from cams_mcp.guard.guard import APPROVAL_SECONDS, Guard
+from cams_mcp.guard.outcomes import RecordedResult
 from cams_mcp.guard.policy import Policy
 from cams_mcp.operations.add_custom_audience_user import ADD_CUSTOM_AUDIENCE_USER
 from cams_mcp.sandbox import Sandbox, SandboxTransport
 from cams_mcp.store import FILE_NAME, Store
+from cams_mcp.store.pending import DECLINED_SECONDS, MOST_KEYS, MOST_WAITING
 from cams_mcp.store.records import RESUME_SECONDS
 from cams_mcp.threads import in_thread
 from cams_mcp.tools.arguments import parse_arguments
@@ -126,16 +131,37 @@ class Upload:
     approved: float
 
 
+Key = tuple[Any, ...]
+"""What makes two calls identical: the file, the list, or the upload that is resumed and its last run."""
+
+
+@dataclass
+class Question:
+    """A question as the model knows it.
+
+    Attributes:
+        lists: the people it is about, and the whole list that they belong to.
+        asked: when.
+        since: how many writes the model had seen by then.
+        tokens: what approves it besides an answer.
+    """
+
+    key: Key
+    lists: frozenset[frozenset[str]]
+    asked: float
+    since: int
+    tokens: list[str] = field(default_factory=list[str])
+
+
 @dataclass
 class Shown:
-    """A preview: what it was for, and how many writes the model had seen by then."""
+    """A preview: its token and what it was for."""
 
     token: str
     name: str
     job: str | None
     people: frozenset[str]
     since: int
-    open: bool = True
 
 
 @dataclass
@@ -146,6 +172,19 @@ class Run:
     asked: list[str] = field(default_factory=list[str])
     arrived: Counter[str] = field(default_factory=Counter[str])
     died: bool = False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it only told what had become of an identical call."""
+        told = isinstance(self.outcome, AmbiguousWrite) and "an identical call was approved" in str(self.outcome)
+        return told or isinstance(self.outcome, RecordedResult | Recorded)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the ledger says that nothing was sent, and the caller knows."""
+        if isinstance(self.outcome, UploadAudienceFileResponse):
+            return self.outcome.ledger_outcome == "refused"
+        return isinstance(self.outcome, CamsMcpError) and not isinstance(self.outcome, AmbiguousWrite)
 
 
 def people_of(name: str) -> frozenset[str]:
@@ -163,6 +202,11 @@ class UploadMachine(RuleBasedStateMachine):
         self.stores = [self.open_store() for _ in PROCESSES]
         self.allowed: Counter[str] = Counter()
         self.uploads: dict[str, Upload] = {}
+        self.waiting: dict[Key, Question] = {}
+        self.spent: dict[Key, float] = {}
+        """Until when an identical call gets the outcome."""
+        self.noes: list[tuple[frozenset[frozenset[str]], float]] = []
+        """What was declined, and until when nobody is asked about it."""
         self.writes: list[tuple[frozenset[str], frozenset[str]]] = []
         """(people of the run, people of its whole list) of every run that sent or may have sent somebody."""
         for name, numbers in LISTS.items():
@@ -233,6 +277,80 @@ class UploadMachine(RuleBasedStateMachine):
         calls = writes_that_arrived(self.sandbox)
         return Counter(user["Email"] for call in calls for user in json.loads(call.parameters["Users"]))
 
+    # What waits, what was spent, what was declined
+
+    def expected(self, key: Key, people: frozenset[str], whole: frozenset[str]) -> str:
+        """What a call meets that nobody asks about, or "" if it asks."""
+        self.waiting = {key: each for key, each in self.waiting.items() if self.clock < each.asked + APPROVAL_SECONDS}
+        if self.clock < self.spent.get(key, 0):
+            return "repeats"
+        if any(self.clock < until and {people, whole} & lists for lists, until in self.noes):
+            return "declined"
+        others = [each for each in self.waiting if each != key]
+        if self.question_of(key, people, whole) is None and len(others) >= MOST_WAITING:
+            return "too many"
+        return ""
+
+    def question_of(self, key: Key, people: frozenset[str], whole: frozenset[str]) -> Question | None:
+        """The question that such a call joins."""
+        question = self.waiting.get(key)
+        return None if question is None or self.went_since(people, whole, question.since) else question
+
+    def asks(self, key: Key, people: frozenset[str], whole: frozenset[str]) -> Question:
+        joined = self.question_of(key, people, whole)
+        self.waiting[key] = joined or Question(key, frozenset({people, whole}), self.clock, len(self.writes))
+        return self.waiting[key]
+
+    def check_not_asked(self, run: Run, met: str) -> None:
+        assert not run.asked
+        assert not run.arrived
+        assert run.repeats == (met == "repeats")
+        assert run.repeats or isinstance(run.outcome, NotConfirmed)
+        assert ("a person declined this write" in str(run.outcome)) == (met == "declined")
+        assert ("already waiting" in str(run.outcome)) == (met == "too many")
+
+    def answers(self, run: Run, mode: str, key: Key, people: frozenset[str], whole: frozenset[str]) -> bool:
+        """Check whom a call asked, and enter the answer. Returns whether it was a yes."""
+        met = self.expected(key, people, whole)
+        if met:
+            self.check_not_asked(run, met)
+            return False
+        assert len(run.asked) == 1
+        question = self.asks(key, people, whole)
+        del self.waiting[key]
+        if mode == "no":
+            assert not run.arrived
+            self.noes.append((question.lists, self.clock + DECLINED_SECONDS))
+            self.waiting = {key: each for key, each in self.waiting.items() if not each.lists & question.lists}
+            return False
+        self.spends(run, question)
+        return True
+
+    def spends(self, run: Run, question: Question) -> None:
+        assert not run.repeats
+        assert not isinstance(run.outcome, NotConfirmed)
+        if run.died or not run.is_refused:
+            self.spent[question.key] = question.asked + APPROVAL_SECONDS
+
+    def shows(self, run: Run, name: str, job: str | None, people: frozenset[str]) -> Any:
+        """Check a call that takes two steps, and enter its preview."""
+        key, whole = self.key_of(name, job), people_of(name)
+        met = self.expected(key, people, whole)
+        if met:
+            self.check_not_asked(run, met)
+            return multiple()
+        assert isinstance(run.outcome, Preview)
+        question = self.asks(key, people, whole)
+        question.tokens = [*question.tokens, run.outcome.token][-MOST_KEYS:]
+        return Shown(run.outcome.token, name, job, people, len(self.writes))
+
+    def key_of(self, name: str, job: str | None) -> Key:
+        if job is None:
+            return ("file", name)
+        found = self.stores[0].journal.job(job)
+        assert found is not None
+        return ("rest", job, found.position, found.write)
+
     def went_since(self, people: frozenset[str], whole: frozenset[str], since: int) -> bool:
         """Whether the same list, or the same rest of it, was sent or may have been since then."""
         lists = {people, whole}
@@ -272,18 +390,17 @@ class UploadMachine(RuleBasedStateMachine):
     def begin(self, process: int, mode: str, name: str, stop: tuple[str, int]) -> None:
         people = people_of(name)
         run = self.upload(process, mode, name, stop)
-        assert len(run.asked) == (mode != "off")
-        if mode == "no":
-            assert not run.arrived
-        unattended = mode == "off" and not isinstance(run.outcome, NotConfirmed)
-        self.note(run, people, people, approved=mode == "yes" or unattended)
+        if mode == "off":
+            assert not run.asked
+            approved = not isinstance(run.outcome, NotConfirmed)
+        else:
+            approved = self.answers(run, mode, ("file", name), people, people)
+        self.note(run, people, people, approved=approved)
         self.find_new_job(name)
 
     @rule(target=previews, process=processes, name=names)
-    def preview(self, process: int, name: str) -> Shown:
-        run = self.upload(process, "token", name, ("", 1))
-        assert isinstance(run.outcome, Preview)
-        return Shown(run.outcome.token, name, None, people_of(name), len(self.writes))
+    def preview(self, process: int, name: str) -> Any:
+        return self.shows(self.upload(process, "token", name, ("", 1)), name, None, people_of(name))
 
     @rule(target=previews, pick=picks, process=processes)
     def preview_of_the_rest(self, pick: int, process: int) -> Any:
@@ -291,22 +408,44 @@ class UploadMachine(RuleBasedStateMachine):
         people, doubtful = self.rest_of(job)
         if not doubtful:
             return multiple()  # may be resumed without one
-        run = self.upload(process, "token", self.uploads[job].name, ("", 1), job)
-        assert isinstance(run.outcome, Preview)
-        return Shown(run.outcome.token, self.uploads[job].name, job, people, len(self.writes))
+        name = self.uploads[job].name
+        return self.shows(self.upload(process, "token", name, ("", 1), job), name, job, people)
 
     @rule(shown=previews, process=processes, stop=stops)
     def confirm(self, shown: Shown, process: int, stop: tuple[str, int]) -> None:
+        if shown.job is not None and not self.rest_of(shown.job)[0]:
+            return  # nothing is left to resume
+        key, whole = self.key_of(shown.name, shown.job), people_of(shown.name)
+        people = shown.people if shown.job is None else self.rest_of(shown.job)[0]
+        met = self.expected(key, people, whole)
         run = self.upload(process, "token", shown.name, stop, shown.job, shown.token)
-        if not shown.open or self.went_since(shown.people, people_of(shown.name), shown.since):
+        if self.went_since(shown.people, whole, shown.since):
             assert not run.arrived
-        shown.open = False
-        approved = not isinstance(run.outcome, NotConfirmed)
-        self.note(run, shown.people, people_of(shown.name), approved=approved)
+        approved = self.is_approved_by(shown.token, key, met, people, whole)
+        if approved:
+            self.spends(run, self.waiting.pop(key))
+        elif met == "repeats":
+            self.check_not_asked(run, met)
+        else:
+            assert isinstance(run.outcome, NotConfirmed)
+            assert not run.arrived
+        self.note(run, people, whole, approved=approved)
         if shown.job is None:
             self.find_new_job(shown.name)
         elif approved:
             self.uploads[shown.job] = Upload(shown.name, len(self.writes), self.clock)
+
+    def is_approved_by(self, token: str, key: Key, met: str, people: frozenset[str], whole: frozenset[str]) -> bool:
+        """Whether a token approves a write. One that does not is void."""
+        found = next((each for each in self.waiting.values() if token in each.tokens), None)
+        if met == "repeats" or found is None:
+            return False
+        if found.key == key and self.question_of(key, people, whole) is not None:
+            return True
+        found.tokens.remove(token)
+        if found.key == key or not found.tokens:
+            del self.waiting[found.key]
+        return False
 
     @rule(process=processes, mode=modes, name=names, fault=faults)
     def call_the_tool(self, process: int, mode: str, name: str, fault: str) -> None:
@@ -323,10 +462,11 @@ class UploadMachine(RuleBasedStateMachine):
         run = self.run(
             process, mode, lambda _, guard, caller: guard.submit(ADD_CUSTOM_AUDIENCE_USER, request, caller), (fault, 1)
         )
-        refused = mode == "no" or "Nothing was sent" in str(run.outcome)
-        if refused:
-            assert not run.arrived
-        self.note(run, people, people, approved=not refused)
+        if mode == "off":
+            approved = "Nothing was sent" not in str(run.outcome)
+        else:
+            approved = self.answers(run, mode, ("tool", people), people, people)
+        self.note(run, people, people, approved=approved)
 
     @rule(pick=picks, process=processes, yes=st.booleans(), stop=stops, days=st.sampled_from([0, 0, 1]))
     def resume(self, pick: int, process: int, stop: tuple[str, int], days: int, *, yes: bool) -> None:
@@ -347,17 +487,19 @@ class UploadMachine(RuleBasedStateMachine):
         whole, (left, doubtful) = people_of(upload.name), self.rest_of(job)
         again = self.went_since(left, whole, upload.since)
         standing = not doubtful and not again and 0 <= self.clock - upload.approved < RESUME_SECONDS
+        key = self.key_of(upload.name, job)
         run = self.upload(process, mode, upload.name, stop, job, read_only=read_only)
         if read_only:
             assert not run.asked
             assert not run.arrived
             return
+        approved = False
         if mode == "off":
             assert not (run.arrived and (doubtful or again))
+        elif standing:
+            assert not run.asked
         else:
-            assert len(run.asked) == (not standing)
-            assert not (run.arrived and not standing and mode == "no")
-        approved = mode == "yes" and not standing
+            approved = self.answers(run, mode, key, left, whole)
         self.note(run, left, whole, approved=approved)
         if run.died or isinstance(run.outcome, UploadAudienceFileResponse):
             # An unattended run counts as approved by the operator.

@@ -10,6 +10,7 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import httpx
@@ -172,6 +173,18 @@ async def test_two_steps_send_the_whole_file(sandbox: Sandbox, folder: Path, mod
     assert repeated == result
     assert sandbox.people(AUDIENCE) == wanted
     assert len(batches_of(sandbox)) == 3
+
+
+async def test_a_recorded_result_names_the_upload_whatever_its_id_looks_like(
+    sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_people(folder / "people.csv", 120)
+    monkeypatch.setattr("cams_mcp.store.sqlite_journal.secrets", Mock(token_hex=Mock(return_value="2025550123")))
+    async with upload_client(sandbox, folder, elicitation_callback=yes()) as client:
+        results = [await uploaded(client) for _ in range(2)]
+
+    assert [result["upload_id"] for result in results] == ["2025550123"] * 2
+    assert "recorded result" in results[1]["next"]
 
 
 @both_eras

@@ -72,7 +72,7 @@ class Guard:
         self._store = store
         self._policy = policy or Policy()
         self.watch = watch or Watch(store)
-        self._held = HeldWrites(self.watch, group)
+        self.held = HeldWrites(self.watch, group)
         self._doors = Doors(self._policy, self.watch, page, command)
 
     async def submit(
@@ -132,10 +132,6 @@ class Guard:
             return await deliver(self._store, write, "resumed", number, attempt.send)
         return await self._ask(attempt, door, replaces)
 
-    async def finish_sending(self, seconds: float) -> None:
-        """Wait for writes that are being sent after their call has returned."""
-        await self._held.finish_sending(seconds)
-
     async def _resume(self, attempt: Attempt) -> int | None:
         """Enter the rest of an upload into the ledger under its existing approval; None if it needs a new one."""
         standing = attempt.standing
@@ -177,7 +173,7 @@ class Guard:
     async def _at_door(self, attempt: Attempt, pending: Pending, door: Channel, secret: str = "") -> Answer:
         held = None
         if attempt.size is not None:
-            held = self._held.hold(pending.binding, attempt.size, partial(self._send_held, attempt))
+            held = self.held.hold(pending.binding, attempt.size, partial(self._send_held, attempt))
         if door == "token":
             return self._doors.preview(attempt, pending, secret)
         if door == "elicitation":
