@@ -219,3 +219,40 @@ def test_the_envelope_of_these_tests_is_the_one_the_sdk_writes() -> None:
         types.CLIENT_INFO_META_KEY,
         types.CLIENT_CAPABILITIES_META_KEY,
     }
+
+
+AS_ON_WINDOWS = """
+import asyncio
+
+def add_signal_handler(*arguments):
+    raise NotImplementedError
+
+asyncio.unix_events._UnixSelectorEventLoop.add_signal_handler = add_signal_handler
+"""
+
+
+@EACH_ERA
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_event_loop_without_signal_handlers_serves_and_ends_all_the_same(
+    tmp_path: Path, number: signal.Signals, mode: str
+) -> None:
+    """Those of Windows have none."""
+    (tmp_path / "sitecustomize.py").write_text(AS_ON_WINDOWS, encoding="utf-8")
+    with Program("serve", "--sandbox", env={"PYTHONPATH": str(tmp_path)}) as program:
+        program.connect(mode)
+        program.ask("tools/list")
+        program.signal(number)
+
+        assert program.status() == 0
+    assert "Traceback" not in program.errors
+
+
+@EACH_ERA
+def test_an_event_loop_without_signal_handlers_ends_with_its_input(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AS_ON_WINDOWS, encoding="utf-8")
+    with Program("serve", "--sandbox", env={"PYTHONPATH": str(tmp_path)}) as program:
+        program.connect(mode)
+        program.end_input()
+
+        assert program.status() == 0
+    assert "Traceback" not in program.errors

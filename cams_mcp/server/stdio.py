@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, BinaryIO
 
 import anyio
@@ -83,13 +86,30 @@ async def _read(
 
 
 async def _stop_on_signal(serving: anyio.CancelScope, stop_waiting: Callable[[], bool]) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            if stop_waiting():
-                await anyio.sleep(ANSWER_SECONDS)
-            # Cancelling ends running calls and closes their connections. The thread that reads standard input cannot
-            # be cancelled and would keep the process alive until the client sends or closes, so exit without it.
-            serving.cancel()
-            await anyio.sleep(0.1)
-            flush()
-            os._exit(0)
+    with _signalled() as signalled:
+        await signalled.wait()
+        if stop_waiting():
+            await anyio.sleep(ANSWER_SECONDS)
+        # Cancelling ends running calls and closes their connections. The thread that reads standard input cannot be
+        # cancelled and would keep the process alive until the client sends or closes, so exit without it.
+        serving.cancel()
+        await anyio.sleep(0.1)
+        flush()
+        os._exit(0)
+
+
+@contextmanager
+def _signalled() -> Generator[anyio.Event]:
+    """An event that Ctrl-C and SIGTERM set. Uses Python's own handlers: event loops on Windows have none."""
+    event, loop = anyio.Event(), asyncio.get_running_loop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(event.set)
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    usual = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield event
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
