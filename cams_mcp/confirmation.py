@@ -97,7 +97,7 @@ class Awaiting:
         door: where the person can decide: page, card, or approve, which is `cams-mcp approve`.
         command: how to decide on a terminal; empty if no other process can see the store.
         is_held: whether the server sends the write once it is approved. Otherwise, the same call made again does.
-        minutes: how long the question still lives.
+        minutes: how long the question lives, from the moment it is asked.
     """
 
     id: str

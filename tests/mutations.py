@@ -255,7 +255,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "identical calls ask again": (
         "store/asking.py",
         'if pending is not None and pending.state == "spent":\n        return pending\n',
-        "",
+        "pass\n",
     ),
     "the outcome is not kept": (
         "store/rules.py",

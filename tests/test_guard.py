@@ -416,6 +416,23 @@ async def test_a_confirmation_token_is_no_state_of_a_question(sandbox: Sandbox) 
     assert not writes_that_arrived(sandbox)
 
 
+@pytest.mark.parametrize("confirm", ["token", "page", "card"])
+async def test_an_answer_is_taken_only_where_the_client_would_be_asked(sandbox: Sandbox, confirm: ConfirmMode) -> None:
+    """The question was asked by a server that lets the client ask; the answer goes to one that does not."""
+    store, good = Store(None), {"confirm": {"action": "accept", "content": {"confirm": True}}}
+    async with mcp_server(sandbox, store=store) as server, raw_client(server, MODERN, FORMS) as client:
+        state = (await client.call(WRITE, LIST))["result"]["requestState"]
+    async with (
+        mcp_server(sandbox, store=store, policy=Policy(confirm=confirm)) as server,
+        raw_client(server, MODERN, FORMS) as client,
+    ):
+        result = (await client.call(WRITE, LIST, requestState=state, inputResponses=good))["result"]
+
+    assert result["isError"]
+    assert not writes_that_arrived(sandbox)
+    assert [entry["event"] for entry in store.audit()] == ["asked", "blocked"]
+
+
 @both_eras
 @pytest.mark.parametrize("token", ["", "made-up", "' OR 1=1 --", 5, ["a"], {"a": 1}], ids=str)
 async def test_a_made_up_token_sends_nothing(sandbox: Sandbox, token: Any, mode: str) -> None:

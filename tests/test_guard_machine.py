@@ -12,7 +12,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from support import examples
 from support_guard_machine import (
     FAULTS,
@@ -172,11 +172,13 @@ class GuardMachine(RuleBasedStateMachine):
         self.model.add_secret(asked, secret, door)
         return secret
 
-    @rule(process=processes, principal=st.sampled_from(PRINCIPALS))
-    def call_with_everything(self, process: int, principal: str) -> None:
-        """More lists than may wait at a time."""
-        for request in range(len(REQUESTS)):
-            self.do_call(process, (0, request, principal), "nothing", "", opens=True)
+    @rule(target=asked, process=processes, principal=st.sampled_from(PRINCIPALS))
+    def call_with_everything(self, process: int, principal: str) -> Any:
+        """More lists than may wait at a time, some of them in two orders."""
+        whats = [(0, request, principal) for request in range(len(REQUESTS))]
+        for what in whats:
+            self.do_call(process, what, "nothing", "", opens=True)
+        return multiple(*whats)
 
     @rule(
         given=secrets,

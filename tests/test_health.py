@@ -166,6 +166,8 @@ async def test_a_server_that_stops_begins_no_new_write_and_lets_running_calls_en
         assert slow.stopped == 0
         work.stop()
         assert work.is_stopping
+        assert slow.stopped == 0, "a signal handler cancels nothing: it runs outside of the event loop"
+        work.cancel_questions()
         assert slow.stopped == 1, "calls that wait for a person return"
         with pytest.raises(NotNow, match=r"shutting down and accepts no new writes. Try again in 30 s"):
             await work.call("write", {}, Caller())

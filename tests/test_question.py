@@ -395,6 +395,15 @@ def test_only_the_samples_hold_anything_of_an_address() -> None:
             assert not re.search("@|jane|example|2025550123", others)
 
 
+def test_an_address_in_a_name_is_masked() -> None:
+    cams = Cams(rows("for jane.roe@example.com and Bob <bob@example.com>"))
+
+    facts = facts_of(request(users=[{"email": "jane@example.com"}]), cams)
+
+    (name,) = [fact.value for fact in facts if fact.key == "audience_name"]
+    assert name == "for j***@example.com and Bob <b***@example.com>"
+
+
 def test_the_question_is_still_complete_when_the_samples_are_deleted() -> None:
     facts = facts_of(request(), Cams(rows("VIP")))
     deleted = tuple(Fact(fact.key, fact.kind, []) if fact.kind == "samples" else fact for fact in facts)

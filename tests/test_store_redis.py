@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from cams_mcp.sandbox import Sandbox
 from cams_mcp.settings import Settings
 from cams_mcp.store import BaseStore, Ending, Pending, open_store
 from cams_mcp.store.redis import RedisStore
+from cams_mcp.store.redis_database import Transaction
 
 needs_redis = pytest.mark.skipif(REDIS is None, reason=MISSING)
 PASSWORD = "correct-horse-battery"
@@ -353,6 +354,29 @@ def test_an_approval_that_is_issued_while_another_step_runs_does_not_come_from_t
             asked(slow, a_write("slow", "slow"))
 
         assert begun(quick, a_write("quick", "quick"), "token", tokens[0])
+
+
+def test_a_step_starts_over_if_the_waiting_write_has_changed_meanwhile(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile: list[Callable[[], object]] = []
+    commit = Transaction.commit
+
+    def commit_late(transaction: Transaction) -> None:
+        if meanwhile:
+            meanwhile.pop()()
+        commit(transaction)
+
+    monkeypatch.setattr(Transaction, "commit", commit_late)
+    with closing(RedisStore(redis.url)) as one, closing(RedisStore(redis.url)) as two:
+        token = asked(one, a_write())
+        meanwhile.append(lambda: two.begin(a_write(), "token", token))
+        spent = one.withdraw(a_write(), "dismissed", hold=False)
+
+        assert spent is not None
+        assert spent.state == "spent"
+        assert one.pending() == [spent]
+        assert events(one) == ["asked", "approved"]
 
 
 def test_several_processes_lose_nothing_of_each_other(redis: RedisServer) -> None:

@@ -40,12 +40,12 @@ class Draining:
         return self._stopping
 
     def stop(self) -> None:
-        """Reject writes from now on, and let calls that wait for a person return."""
+        """Reject writes from now on."""
         self._stopping = True
-        self.stop_waiting()
 
     def cancel_questions(self) -> None:
         """Cancel the calls that wait for a person's confirmation: their answer would start a write."""
+        self.stop_waiting()
         for scope in self._asking:
             scope.cancel()
 

@@ -27,8 +27,8 @@ def _check_users(users: list[AudienceUser] | None, info: ValidationInfo) -> list
 class AddCustomAudienceUserRequest(Request):
     """Add people to a custom audience: sends their e-mails and phones to Meta for matching. Cannot be undone. Call \
 only at the user's request, with the user's own list. Nothing is sent until the user approves: a dialog, page or card \
-asks them, or you get a preview and a confirmation_token. Show the preview, and call again only after they confirm. \
-Meta discards uploads with under 100 matches; matching takes up to a day."""
+asks them, or you get a preview to show them. Follow the result's `next`, and never decide for them. Meta discards \
+uploads with under 100 matches; matching takes up to a day."""
 
     in_body: ClassVar[frozenset[str]] = frozenset({"Users"})
 

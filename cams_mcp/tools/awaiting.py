@@ -17,7 +17,7 @@ _HELD = "Once approved, the server sends it by itself. "
 _NOT_HELD = "It is sent by the next identical call after the approval. "
 _NEXT = (
     "Nothing has been sent yet. Tell the user. You cannot approve it. {sends}When the user says that they decided, "
-    "make exactly the same call again to get the outcome: it never asks or sends twice. The question lives {minutes} "
+    "make exactly the same call again to get the outcome: it never asks or sends twice. A question lives {minutes} "
     "minutes."
 )
 

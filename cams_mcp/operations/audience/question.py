@@ -16,7 +16,7 @@ from cams_mcp.errors import CamsMcpError, NotConfirmed, PermissionDenied
 from cams_mcp.facts import Fact
 from cams_mcp.fields import MOST
 from cams_mcp.operation import PAGE_ARGUMENTS, AnyOperation, LookUp
-from cams_mcp.operations.audience.users import AudienceUser, person
+from cams_mcp.operations.audience.users import EMAIL, AudienceUser, person
 from cams_mcp.operations.list_custom_audience import LIST_CUSTOM_AUDIENCE, CustomAudience
 from cams_mcp.operations.list_instance import LIST_INSTANCE
 from cams_mcp.operations.list_page_ad_account import LIST_PAGE_AD_ACCOUNT
@@ -123,8 +123,8 @@ def count(key: str, number: int | None) -> Fact:
 
 
 def name(key: str, text: str | None) -> Fact:
-    """A name from outside, as a fact; "" if there is none."""
-    return Fact(key, "name", printable(text or ""))
+    """A name from outside, as a fact; "" if there is none. Some people name files after an address: it is masked."""
+    return Fact(key, "name", EMAIL.sub(lambda found: mask_email(found[0]), printable(text or "")))
 
 
 def samples(masked: Sequence[str]) -> Fact:
