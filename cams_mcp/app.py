@@ -6,7 +6,6 @@ without loading the client, the store or the guard.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -126,16 +125,6 @@ def catalog_of(settings: Settings) -> Catalog:
     )
 
 
-def approve_command(settings: Settings) -> str:
-    """How to decide what waits in this server's store on a terminal; empty if no other process can see the store."""
-    if in_memory(settings):
-        return ""
-    command = "cams-mcp approve"
-    if settings.store != Settings.store:
-        return f"{command} --store URL"  # the real one may hold a password
-    return command if settings.state_dir is None else f"{command} --state-dir {shlex.quote(str(settings.state_dir))}"
-
-
 def in_memory(settings: Settings) -> bool:
     """Whether the store ends with the process. The embedded sandbox forgets its writes, so its store does too."""
     return settings.sandbox and settings.state_dir is None and settings.store == Settings.store
@@ -195,13 +184,13 @@ def client_of(settings: Settings) -> CamsClient:
 
 @asynccontextmanager
 async def open_toolbox(
-    settings: Settings, group: TaskGroup | None = None, *, page: bool = False
+    settings: Settings, group: TaskGroup | None = None, *, local: bool = True
 ) -> AsyncGenerator[Toolbox]:
     """The tools and everything they depend on.
 
     Args:
         group: runs what goes on after a call has returned: writes that wait, and the approval page.
-        page: whether a person may sit at this machine, so that the approval page can be shown to them.
+        local: whether the person who uses the tools may sit at this machine.
     """
     from cams_mcp.approval.desk import Desk
     from cams_mcp.operations import OPERATIONS
@@ -209,7 +198,8 @@ async def open_toolbox(
     from cams_mcp.tools.toolbox import Toolbox
 
     fixed = None if settings.language == "auto" else settings.language
-    async with _collaborators(settings, group, page=page) as (client, guard, store):
+    command = _approve_command(settings, local=local)
+    async with _collaborators(settings, group, command, local=local) as (client, guard, store):
         uploads = None
         if settings.upload_dirs:
             from cams_mcp.upload.folders import Folders
@@ -222,20 +212,20 @@ async def open_toolbox(
             uploads,
             result_tokens=settings.result_tokens,
             tokens=settings.confirm not in NO_TOKENS,
-            cards=None if settings.read_only else Cards(Desk(store, guard.watch.poke), store, fixed),
+            cards=None if settings.read_only else Cards(Desk(store, guard.watch.poke), store, command, fixed),
         )
 
 
 @asynccontextmanager
 async def open_uploads(settings: Settings, open_file: OpenFile, **more: Any) -> AsyncGenerator[Uploads]:
     """The file tools, for files that `open_file` opens. Passes `more` to `Uploads`."""
-    async with _collaborators(settings) as (client, guard, store):
+    async with _collaborators(settings, None, _approve_command(settings, local=True)) as (client, guard, store):
         yield _uploads(settings, open_file, client, guard, store, **more)
 
 
 @asynccontextmanager
 async def _collaborators(
-    settings: Settings, group: TaskGroup | None = None, *, page: bool = False
+    settings: Settings, group: TaskGroup | None, command: str, *, local: bool = True
 ) -> AsyncGenerator[tuple[CamsClient, Guard, BaseStore]]:
     from cams_mcp.approval.desk import Desk
     from cams_mcp.guard.guard import Guard
@@ -245,14 +235,14 @@ async def _collaborators(
     try:
         async with client_of(settings) as client:
             watch = Watch(store)
-            door = _page_of(settings, Desk(store, watch.poke), group) if page and group is not None else None
+            page = _page_of(settings, Desk(store, watch.poke), group, command) if local and group is not None else None
             guard = Guard(
                 client,
                 store,
                 policy_of(settings),
                 watch=watch,
-                page=door,
-                command=approve_command(settings),
+                page=page,
+                command=command,
                 group=group,
             )
             try:
@@ -263,7 +253,16 @@ async def _collaborators(
         store.close()
 
 
-def _page_of(settings: Settings, desk: Desk, group: TaskGroup) -> LazyPage | None:
+def _approve_command(settings: Settings, *, local: bool) -> str:
+    """How to decide what waits in the store on a terminal; empty if no other process can see the store."""
+    from cams_mcp.approval.command import approve_command
+
+    if in_memory(settings):
+        return ""
+    return approve_command(settings.state_dir, is_shared=settings.store != Settings.store, local=local)
+
+
+def _page_of(settings: Settings, desk: Desk, group: TaskGroup, command: str) -> LazyPage | None:
     """The approval page; None if the settings or this machine leave no use for it."""
     from cams_mcp.approval.browser import why_not
 
@@ -274,7 +273,7 @@ def _page_of(settings: Settings, desk: Desk, group: TaskGroup) -> LazyPage | Non
         return None
     from cams_mcp.approval.lazy_page import LazyPage
 
-    return LazyPage(desk, settings.language, group)
+    return LazyPage(desk, settings.language, group, command)
 
 
 def _uploads(

@@ -97,7 +97,8 @@ class Awaiting:
         door: where the person can decide: page, card, or approve, which is `cams-mcp approve`.
         command: how to decide on a terminal; empty if no other process can see the store.
         is_held: whether the server sends the write once it is approved. Otherwise, the same call made again does.
-        minutes: how long the question lives, from the moment it is asked.
+        expires: when the question ends, seconds since 1970, UTC.
+        tried_page: whether a browser was started, and may still show the page.
     """
 
     id: str
@@ -105,7 +106,8 @@ class Awaiting:
     door: Channel
     command: str
     is_held: bool
-    minutes: int
+    expires: float
+    tried_page: bool = False
 
 
 def why_not(reply: Reply, ask_seconds: float) -> tuple[str, str]:

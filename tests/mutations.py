@@ -91,8 +91,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a call that ends takes the question from those that joined it": (
         "store/rules.py",
-        "if keep_joined and pending.joined:",
-        "if False:",
+        "(pending.joined or pending.channel != channel)",
+        "pending.channel != channel",
+    ),
+    "a closed question ends at other doors too": (
+        "store/rules.py",
+        "(pending.joined or pending.channel != channel)",
+        "pending.joined",
     ),
     # The approval
     "an approval is good twice": (
@@ -159,7 +164,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     # The token
     "a token is taken from a caller who would be asked": (
         "guard/guard.py",
-        'if door != "token":\n                await self._refuse(attempt, door, no_token())',
+        'if door != "token":\n                await refuse(self._store, write, door, no_token())',
         "if False:\n                pass",
     ),
     "a token approves what waits for a person": (
@@ -169,8 +174,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a caller gets a token for what waits for a person": (
         "guard/guard.py",
-        'if door == "token" and pending.channel != "token":',
-        "if False:",
+        '(door == "token" and pending.channel != "token") or',
+        "",
+    ),
+    "a card decides what waits at a better door": (
+        "guard/guard.py",
+        ' or (door == "card" and not pending.at_card)',
+        "",
     ),
     # The decision
     "the last decision counts": (
@@ -209,11 +219,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "a card decides for other principals": ("tools/cards.py", '"card", by, caller.principal)', '"card", by)'),
     "all principals have one key": ("approval/card.py", "{_LABEL}{principal}", "{_LABEL}"),
     # A no
-    "a no holds nothing": (
-        "store/asking.py",
-        "if not asking.by_hand and _is_declined(step, everything, write):",
-        "if False:",
-    ),
+    "a no holds nothing": ("store/asking.py", "    if until:\n", "    if False:\n"),
     "a no holds this very call only": (
         "store/pending.py",
         "(self.binding == binding or not set(self.digests).isdisjoint(digests))",
@@ -238,7 +244,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a declined write is sent": (
         "store/rules.py",
-        'if pending is not None and pending.state == "declined":\n        return was_declined()',
+        'if pending is not None and pending.state == "declined":\n        return was_declined(pending.expires)',
         "if False:\n        pass",
     ),
     "a question on a terminal ends a no": (
@@ -248,7 +254,22 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "closing the question on a terminal ends a no": ("store/rules.py", "if pending.barred > step.now:", "if False:"),
     # Five at most
-    "six wait": ("store/asking.py", "write) >= MOST_WAITING", "write) > MOST_WAITING"),
+    "six wait": (
+        "store/asking.py",
+        "if len(others) >= MOST_WAITING and not",
+        "if len(others) > MOST_WAITING and not",
+    ),
+    "a question gives way to a preview": (
+        "store/asking.py",
+        '(channel == "token" and others[0].channel == "token")',
+        '(channel == "token")',
+    ),
+    "a preview gives way to a question": (
+        "store/asking.py",
+        '(channel == "token" and others[0].channel == "token")',
+        '(others[0].channel == "token")',
+    ),
+    "a preview does not give way": ("store/asking.py", "        step.drop_pending(others[0])\n", ""),
     "what is decided waits on": ("store/asking.py", 'each.state == "waiting"\n        and ', ""),
     "all principals share five": ("store/asking.py", "        and each.principal == write.principal\n", ""),
     # The outcome for identical calls
@@ -279,7 +300,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         'return self.outcome == "refused" and self.is_reported',
         'return self.outcome == "refused"',
     ),
-    "another refusal is forgotten": ("store/base.py", "current.write == pending.write and ", ""),
+    "another refusal is forgotten": ("store/waiting.py", "current.write == pending.write and ", ""),
     "the recorded result repeats what CAMS echoed": (
         "guard/delivery.py",
         "return without_people(content) if isinstance(response, Response) else content",
@@ -318,8 +339,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "write.amount > policy.per_call + 1",
     ),
     "the day's limit only after asking": (
-        "guard/guard.py",
-        "self._store.check_limit(write, self._policy.per_day, standing)",
+        "guard/limits.py",
+        "store.check_limit(write, policy.per_day, standing)",
         "None",
     ),
     "the day's limit only before asking": (
@@ -338,8 +359,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "WHERE audience = ? AND outcome = 'sent' AND",
     ),
     "a blocked write is not recorded": (
-        "guard/guard.py",
-        'await in_thread(lambda: self._store.record("blocked", attempt.write, channel, problem.message))',
+        "guard/limits.py",
+        'await in_thread(lambda: store.record("blocked", write, channel, problem.message))',
         "pass",
     ),
     # Repetitions
@@ -403,6 +424,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "store/database.py",
         "return last is None or ",
         "return True or ",
+    ),
+    "an older copy without the last write goes unnoticed": (
+        "store/database.py",
+        "AND ? <= (SELECT coalesce(max(id), 0) FROM writes)",
+        "AND ? >= 0",
     ),
     "a step in a file that was taken away counts": ("store/database.py", "self._check_kept()\n            ", ""),
     "others may write to the directory": ("store/files.py", "found.st_mode & OTHERS_WRITE:", "False:"),
@@ -522,8 +548,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a doubtful batch is sent again without a question": (
         "guard/guard.py",
-        "if standing is None or standing.doubtful:",
-        "if standing is None:",
+        "if standing is None or standing.doubtful or",
+        "if standing is None or",
+    ),
+    "a resume where only persons approve needs none": (
+        "guard/guard.py",
+        " or self._policy.confirm in PERSONS:",
+        ":",
     ),
     "a doubtful batch is sent again under off": (
         "guard/limits.py",

@@ -272,6 +272,7 @@ class Asked:
     until: float = 0.0
     barred: float = 0.0
     joined: bool = False
+    at_card: bool = False
     holders: set[int] = field(default_factory=set[int])
     """The servers that have the list."""
     refused: bool = False
@@ -322,15 +323,33 @@ class Model:
         if q is not None and replaces not in q.secrets:
             q.joined = True
             return q
-        others = [each for each in self.questions.values() if each.state == "waiting" and each.what != what]
-        if sum(each.what[2] == what[2] for each in others) >= MOST_WAITING:
+        others = [each for each in self.questions.values() if each.what != what and self.counts(each, what[2])]
+        if len(others) >= MOST_WAITING and not self.give_way(others, door):
             return "full"
         if q is None:
             seen, until = self.entered[list_of(what)], self.now + APPROVAL_SECONDS
-            q = Asked(what, door, self.now, seen, until=until, barred=barred, holders=holders)
+            at_card = door == "card"
+            q = Asked(what, door, self.now, seen, until=until, barred=barred, holders=holders, at_card=at_card)
         q.secrets.pop(replaces, None)
         self.questions[what] = q
         return q
+
+    def counts(self, q: Asked, principal: str) -> bool:
+        """Whether a question takes one of the places of a principal."""
+        is_stale = bool(q.secrets) and all(until <= self.now for _, until in q.secrets.values())
+        return q.state == "waiting" and q.what[2] == principal and not is_stale
+
+    def give_way(self, others: list[Asked], door: str) -> bool:
+        """Whether the oldest preview gave way to a new one."""
+        previews = [each for each in others if each.door == "token"]
+        if door != "token" or not previews:
+            return False
+        oldest = min(each.asked for each in previews)
+        # Of several that are as old, the world says which one is gone.
+        gone = [each for each in previews if each.asked == oldest and self.world.find(each.what) is None]
+        assert len(gone) == 1
+        del self.questions[gone[0].what]
+        return True
 
     def add_secret(self, q: Asked, secret: str, channel: str) -> None:
         lives = APPROVAL_SECONDS if channel == "token" else ASK_SECONDS

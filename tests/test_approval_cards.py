@@ -21,6 +21,7 @@ from support_approval import (
     OTHERS,
     WRITE,
     Card,
+    FakePage,
     bytes_in,
     connected,
     decide,
@@ -70,7 +71,10 @@ async def test_a_client_that_shows_cards_gets_two_tools_and_a_link_to_the_view(s
         key = await key_of(client)
 
     assert {SHOW, DECIDE} <= tools.keys()
-    assert [name for name, tool in tools.items() if URI in str(tool.meta)] == [WRITE]
+    writing = [name for name, tool in tools.items() if not tool.annotations.read_only_hint]
+    assert [name for name, tool in tools.items() if URI in str(tool.meta)] == [
+        name for name in writing if name != DECIDE
+    ]
     assert tools[WRITE].meta["ui"]["resourceUri"] == URI
     assert URI not in resources
     assert key not in json.dumps([tool.model_dump(mode="json") for tool in tools.values()])
@@ -115,14 +119,14 @@ async def test_a_yes_on_the_card_sends_once_and_the_card_follows_it(sandbox: San
         (chinese,) = (await card.show(approval_id, "zh")).structured_content["writes"]
         again = await client.call_tool(WRITE, LIST)
 
-    assert result.structured_content["next"].startswith("A card in this chat asks the user to approve this write.")
+    assert "A card in this chat asks the user to approve this write." in result.structured_content["next"]
     assert f"cams-mcp approve {approval_id}" in result.structured_content["next"]
     assert (before["state"], before["outcome"]) == ("waiting", "")
     assert before["samples"]
     assert [each.structured_content["writes"][0]["id"] for each in decided] == [approval_id] * 3
     assert after["state"] == chinese["state"] == "sent"
-    assert after["outcome"].startswith("Approved on a card in the chat by mcp 0.1.0 at")
-    assert "对话卡片" in chinese["outcome"]
+    assert after["outcome"].startswith('Approved on the card shown by "mcp 0.1.0" at')
+    assert "显示的卡片中批准" in chinese["outcome"]
     assert not after["samples"]
     assert again.structured_content["status"] == "sent"
     assert len(writes_that_arrived(sandbox)) == 1
@@ -335,7 +339,7 @@ async def test_over_http_a_yes_on_the_card_sends_once_and_only_for_its_principal
                 await reader.read_resource(URI)
     store = Store(tmp_path / "state")
 
-    assert result.structured_content["next"].startswith("A card in")
+    assert "A card in this chat" in result.structured_content["next"]
     assert [each.is_error for each in theirs] == [True, True]
     assert mine.structured_content["writes"][0]["state"] in ("approved", "sending", "sent")
     assert again.structured_content["status"] == "sent"
@@ -360,6 +364,40 @@ async def test_without_sessions_a_legacy_client_gets_no_card_and_a_modern_one_do
     expected = {"person": "awaiting_approval", "auto": "confirmation_required"}[confirm]
     assert legacy.structured_content["status"] == expected
     if confirm == "person":
-        assert legacy.structured_content["next"].startswith("Ask the user")
+        assert "This write waits for a person" in legacy.structured_content["next"]
         assert "cams-mcp approve" in legacy.structured_content["next"]
-    assert modern.structured_content["next"].startswith("A card in")
+    assert "A card in this chat" in modern.structured_content["next"]
+
+
+@both_eras
+async def test_what_waits_at_the_page_cannot_be_decided_or_seen_with_the_key_of_a_card(
+    sandbox: Sandbox, mode: str
+) -> None:
+    """An assistant that reads the card's HTML has the key. It must not open the better door."""
+    store, page = Store(None), FakePage()
+    async with connected(
+        sandbox, mode=mode, client=CARDS, store=store, page=page, policy=Policy(wait_seconds=0)
+    ) as client:
+        await client.call_tool(WRITE, LIST)
+        card = Card(client, await key_of(client))
+        shown = await card.show()
+        decided = await card.decide(only(store).id)
+
+    assert page.shown == 1
+    assert shown.structured_content["writes"] == []
+    assert decided.is_error
+    assert only(store).state == "waiting"
+    assert not writes_that_arrived(sandbox)
+
+
+@both_eras
+async def test_a_page_that_does_not_open_hands_the_write_to_the_card(sandbox: Sandbox, mode: str) -> None:
+    store = Store(None)
+    page = FakePage(opens=False)
+    async with connected(sandbox, mode=mode, client=CARDS, store=store, page=page) as client:
+        await client.call_tool(WRITE, LIST)
+        card = Card(client, await key_of(client))
+        await card.decide(only(store).id)
+        await seen(store, "sent")
+
+    assert len(writes_that_arrived(sandbox)) == 1

@@ -100,6 +100,8 @@ class Site:
         self.keys = Keys(self.clock)
         self.home = f"/{self.keys.segment}/"
         given = {"view": as_shown, "person": PERSON, "principal": "local", "clock": self.clock, "now": self.clock}
+        # There is no connection here whose other end has a user; test_approval_page_server.py has.
+        given |= {"command": "cams-mcp approve", "is_own_user": bool}
         self.app = PageApp(HOST, self.keys, desk, **given | options)
 
     @asynccontextmanager
@@ -517,7 +519,7 @@ async def test_after_expiry_nothing_can_be_decided(site: Site, browser: Browser)
     assert site.desk["K7QX2MPD"].state == "waiting"
     await browser.load("?note=expired")
     assert "expired" in browser.notice()
-    assert "Nothing is waiting for you" in browser.document
+    assert "Nothing more to decide" in browser.document
 
 
 @pytest.mark.parametrize(
@@ -597,8 +599,9 @@ async def test_the_page_shows_all_that_a_person_must_know(language: str) -> None
         page = html.unescape((await browser.open()).text.replace("<strong>", "").replace("</strong>", ""))
 
     body = page.partition("</header>")[2]
-    for text in (shown["question"], shown["requester"], *shown["place"], *shown["consequences"], *shown["samples"]):
+    for text in (shown["question"], *shown["place"], *shown["consequences"], *shown["samples"], shown["next"]):
         assert f">{text}<" in body
+    assert f">{shown['requester']} {PAGE[language]['id'].format(id='R4WPN8HT')}<" in body
     for warning in shown["warnings"]:
         assert f"{PAGE[language]['warning']}<span>{warning}<" in body
     for bar in shown["bars"]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
 import httpx
 import pytest
+from starlette.requests import Request
 from support_page import PERSON, FakeDesk, a_write
 
 from cams_mcp.approval.page import ApprovalPage
+from cams_mcp.approval.page_requests import comes_from_own_user
 
 pytestmark = pytest.mark.slow
 
@@ -360,3 +364,65 @@ async def test_no_port_is_no_page(desk: FakeDesk, launcher: Launcher, monkeypatc
             without.setattr(socket.socket, "bind", no_port)
             assert not await page.show()
         assert await page.show()
+
+
+TAKE = """
+import os, socket, sys
+host, path = sys.argv[1].removeprefix("http://").split("/", 1)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+with socket.socket() as connection:
+    connection.connect(("127.0.0.1", int(host.split(":")[1])))
+    connection.sendall(f"GET /{path} HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+    print(connection.recv(1000).split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can act as another user")
+async def test_another_user_who_sees_the_address_first_cannot_use_it(desk: FakeDesk) -> None:
+    statuses: list[str] = []
+
+    async def race(url: str) -> bool:
+        """Another user reads the address among the arguments of the browser, and is faster."""
+        done = await anyio.run_process([sys.executable, "-c", TAKE, url])
+        statuses.append(done.stdout.decode().strip())
+        (await visit(url)).close()
+        return True
+
+    async with ApprovalPage(desk, person=PERSON, open_browser=race, linger=LINGER_SECONDS) as page:
+        assert await page.show()
+
+    assert statuses == ["403"]
+
+
+def request_from(port: int) -> Request:
+    scope = {"type": "http", "server": ("127.0.0.1", 8001), "client": ("127.0.0.1", port), "headers": [], "path": "/"}
+    return Request(scope)
+
+
+LINE = "   0: {here} {there} 01 00000000:00000000 00:00000000 00000000 {uid:5} 0 1 1 0 20 4 30 10 -1\n"
+
+
+@pytest.mark.parametrize("address", ["0100007F", "0000000000000000FFFF00000100007F"])
+@pytest.mark.parametrize("is_own", [True, False])
+def test_the_kernel_says_whose_connection_it_is(tmp_path: Path, address: str, *, is_own: bool) -> None:
+    uid = os.getuid() if is_own else os.getuid() + 1
+    table = tmp_path / "tcp"
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    theirs = LINE.format(here=f"{address}:C350", there=f"{address}:1F41", uid=uid)
+    ours = LINE.format(here=f"{address}:1F41", there=f"{address}:C350", uid=os.getuid())
+    table.write_text(head + ours + theirs, encoding="ascii")
+
+    assert comes_from_own_user(request_from(50000), [str(table)]) is is_own
+    assert not comes_from_own_user(request_from(50001), [str(table)])
+    assert comes_from_own_user(request_from(50001), [str(tmp_path / "none")]), "not Linux"
+
+
+async def test_connections_that_send_nothing_are_closed(desk: FakeDesk, launcher: Launcher) -> None:
+    async with page_over(desk, launcher) as page:
+        assert await page.show()
+        with socket.create_connection(("127.0.0.1", port_of(launcher.urls[0])), 20) as silent:
+            end = await anyio.to_thread.run_sync(silent.recv, 1)
+
+    assert end == b""

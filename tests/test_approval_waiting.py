@@ -134,7 +134,7 @@ async def test_a_call_that_waited_long_enough_returns_and_the_server_sends_once_
         "next": waits.structured_content["next"],
     }
     assert f"`cams-mcp approve {pending.id}`" in waits.structured_content["next"]
-    assert "the server sends it by itself" in waits.structured_content["next"]
+    assert "Once they approve, the server sends the write" in waits.structured_content["next"]
     for result in again:
         assert result.structured_content["status"] == "sent"
         assert "Nothing was sent again" in result.structured_content["next"]
@@ -476,10 +476,10 @@ async def test_what_the_server_does_not_hold_is_sent_by_the_same_call_made_again
         again = await client.call_tool(WRITE, OTHERS[1])
         freed = await client.call_tool(WRITE, OTHERS[2])
 
-    assert "the server sends it by itself" in held.structured_content["next"]
-    assert "sent by the next identical call" in not_held.structured_content["next"]
+    assert "Once they approve, the server sends the write" in held.structured_content["next"]
+    assert "make exactly the same call again: it sends the write" in not_held.structured_content["next"]
     assert again.structured_content["status"] == "sent"
-    assert "the server sends it by itself" in freed.structured_content["next"]
+    assert "Once they approve, the server sends the write" in freed.structured_content["next"]
     assert len(writes_that_arrived(sandbox)) == 2
 
 
@@ -624,7 +624,11 @@ async def test_a_store_that_is_busy_for_a_moment_costs_no_approval(
                 await anyio.sleep(0.002)
         again = await client.call_tool(WRITE, LIST)
 
-    assert calls.results[0].structured_content["status"] == ("awaiting_approval" if policy is AT_ONCE else "sent")
+    if policy is AT_ONCE:
+        # The decision came in the moment in which the call gave up waiting.
+        assert "was approved and is being sent right now" in text_of(calls.results[0])
+    else:
+        assert calls.results[0].structured_content["status"] == "sent"
     assert again.structured_content["status"] == "sent"
     assert len(writes_that_arrived(sandbox)) == 1
     assert events(store) == ["asked", "approved", "sent"]
@@ -702,7 +706,8 @@ async def test_an_upload_waits_at_the_same_doors_and_starts_only_inside_a_call(
         sent, again = [await connection.call_tool(UPLOAD, FILE) for _ in range(2)]
 
     assert waits.structured_content["status"] == "awaiting_approval"
-    assert "sent by the next identical call" in waits.structured_content["next"]
+    if has_page:
+        assert "make exactly the same call again: it sends the write" in waits.structured_content["next"]
     assert sent.structured_content["state"] == again.structured_content["state"] == "done"
     assert page.shown == has_page
     assert len(writes_that_arrived(sandbox)) == 1

@@ -15,6 +15,7 @@ import httpx
 import mcp_types as types
 import pytest
 from mcp import Client, MCPError
+from store_worker import a_write, asked, begun
 from support import (
     AUDIENCE,
     ERAS,
@@ -36,7 +37,9 @@ from cams_mcp.api.client import CamsClient
 from cams_mcp.api.credentials import AccessKey, ExplicitKey
 from cams_mcp.confirmation import Caller, ConfirmMode
 from cams_mcp.errors import MissingCredentials, NotConfirmed
+from cams_mcp.guard.delivery import deliver
 from cams_mcp.guard.policy import Policy
+from cams_mcp.models import Response
 from cams_mcp.operations.audience import question as audience_question
 from cams_mcp.sandbox import Fault, Faults, Sandbox, SandboxTransport
 from cams_mcp.sandbox.account import MESSENGER_SPACE
@@ -333,7 +336,7 @@ async def test_the_recorded_result_repeats_ids_and_no_address_that_cams_echoed(
             if request.headers["x-acs-action"] != "AddCustomAudienceUser":
                 return response
             answer = json.loads(response.content)
-            echo = {"Message": "Added zoe.recognisable@example.com", "AccessDeniedDetail": {"To": "+1 202 555 0123"}}
+            echo = {"Message": "Added zoe.recognisable@example.com", "AccessDeniedDetail": "To +1 202 555 0123"}
             return httpx.Response(200, json=answer | echo)
 
     with closing(Store(tmp_path / "state")) as store:
@@ -348,7 +351,26 @@ async def test_the_recorded_result_repeats_ids_and_no_address_that_cams_echoed(
     assert again["request_id"] == sent["request_id"]
     assert "recognisable" not in json.dumps(again)
     assert b"recognisable" not in found
-    assert b"555" not in found
+    assert b"202 555" not in found
+
+
+async def test_what_a_write_returns_is_kept_without_addresses_whatever_elements_it_has() -> None:
+    class Echo(Response):
+        data: Any = None
+
+    async def send(binding: str, number: int, channel: str) -> Response:
+        people = [{"Mail": "zoe.recognisable@example.com", "Phone": "+1 202 555 0123", "Id": "user-1", "Count": 2}]
+        return Echo(request_id="R-1", data={"Added": people})
+
+    store = Store(None)
+    number = begun(store, a_write(), "token", asked(store, a_write()))
+    returned = await deliver(store, a_write(), "token", number, send)
+
+    (kept,) = store.pending()
+    assert kept.outcome is not None
+    people = [{"Mail": "***", "Phone": "***", "Id": "user-1", "Count": 2}]
+    assert kept.outcome["result"] == {"status": "sent", "request_id": "R-1", "data": {"Added": people}}
+    assert "recognisable" in json.dumps(returned.to_content())
 
 
 def one_changed(arguments: dict[str, Any]) -> dict[str, Any]:

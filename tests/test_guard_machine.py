@@ -151,7 +151,7 @@ class GuardMachine(RuleBasedStateMachine):
         match asked:
             case Asked():
                 asked.holders.add(process)
-                return self.check_question(asked, self.door(process, kind), outcome)
+                return self.check_question(asked, process, kind, outcome)
             case "declined":
                 assert "declined this write" in str(outcome)
             case "full":
@@ -160,9 +160,13 @@ class GuardMachine(RuleBasedStateMachine):
                 self.send(what, fault, outcome)
         return ""
 
-    def check_question(self, asked: Asked, door: str, outcome: Any) -> str:
+    def check_question(self, asked: Asked, process: int, kind: str, outcome: Any) -> str:
+        door = self.door(process, kind)
         if door == "token" and asked.door != "token":
             door = "approve"  # a person has been asked already
+        if door == "card" and self.first_door(process, kind) == "card" and not asked.at_card:
+            door = "approve"  # it waits at a better door
+        asked.at_card = asked.at_card or door == "card"
         if door not in ("token", "elicitation"):
             assert isinstance(outcome, Awaiting)
             assert outcome.door == door
@@ -211,7 +215,7 @@ class GuardMachine(RuleBasedStateMachine):
             self.send(what, fault, outcome, secret=secret, channel=way)
         else:
             assert "Nothing was sent" in str(outcome)
-            self.say_no(self.model.holder(secret), reply)
+            self.say_no(self.model.holder(secret), reply, "elicitation")
         self.settle(fault)
 
     def another(self, what: What, part: str, other: int) -> What:
@@ -225,11 +229,11 @@ class GuardMachine(RuleBasedStateMachine):
             return key, request, PRINCIPALS[(PRINCIPALS.index(principal) + other) % len(PRINCIPALS)]
         return what
 
-    def say_no(self, q: Asked | None, reply: Reply | None) -> None:
+    def say_no(self, q: Asked | None, reply: Reply | None, door: str) -> None:
         """The model: somebody answered a question, and not with a yes."""
         if reply is not None and reply.action == "decline":
             self.model.decide(q, yes=False)
-        elif q is not None and q.state == "waiting":
+        elif q is not None and q.state == "waiting" and not q.joined and q.door == door:
             self.model.end(q)
 
     @rule(given=secrets)
@@ -293,6 +297,8 @@ class GuardMachine(RuleBasedStateMachine):
             with anyio.CancelScope() as scope:
                 return await server.submit_here(what, caller, {})
 
+        if reply is not None and reply.action == "failed":
+            elsewhere = None  # what then comes first is chance
         channel, binding = "terminal" if terminal else "elicitation", world.binding(what)
         holders = self.model.questions[what].holders if what in self.model.questions else set[int]()
         if fault.startswith("dies") and holders - {process}:
@@ -312,8 +318,8 @@ class GuardMachine(RuleBasedStateMachine):
         self, process: int, asked: Asked, reply: Reply | None, ends: str, fault: str, outcome: Any, *, terminal: bool
     ) -> None:
         """What becomes of a question that was asked during the call."""
-        if ends == "called off" and asked.state == "waiting" and not asked.joined:
-            self.model.end(asked)
+        if ends == "called off":
+            self.say_no(asked, None, "terminal" if terminal else "elicitation")
         if ends == "dies":
             self.model.forget({process})
         if ends:
@@ -327,7 +333,7 @@ class GuardMachine(RuleBasedStateMachine):
             self.send(asked.what, fault, outcome)
         else:
             assert "Nothing was sent" in str(outcome)
-            self.say_no(asked, reply)
+            self.say_no(asked, reply, "terminal" if terminal else "elicitation")
 
     # Decisions
 
@@ -383,7 +389,7 @@ class GuardMachine(RuleBasedStateMachine):
         given = {"approval_id": number, "decision": decision, "proof": proof(key, *proved)}
         self.world.fault = fault
         outcome = self.run(self.world.processes[process].cards.call, DECIDE, given, caller)
-        if tamper in ("nothing", "principal") and caller.principal == what[2] and q is not None:
+        if tamper in ("nothing", "principal") and caller.principal == what[2] and q is not None and q.at_card:
             assert isinstance(outcome, ToolResult)
             self.model.decide(q, yes=decision == "approve")
         else:

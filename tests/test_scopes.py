@@ -263,8 +263,8 @@ async def test_callers_at_the_same_time_are_not_mixed_up(sandbox: Sandbox, tmp_p
 
     async def write(url: str, token: str) -> None:
         async with bearer(url, token, mode, elicitation_callback=yes()) as client:
-            for _ in range(3):
-                await client.call_tool(ADD, WRITE_ARGUMENTS)
+            for number in range(3):
+                await client.call_tool(ADD, WRITE_ARGUMENTS | {"users": people(120, 200 * number)})
 
     async with server(sandbox, tmp_path, store=store) as url:
         async with anyio.create_task_group() as group:

@@ -176,11 +176,11 @@ def test_an_approval_that_does_not_fit_is_spent_all_the_same(store: BaseStore, m
 
 @pytest.mark.parametrize(("hold", "words"), [(False, "already used"), (True, "a person declined this write")])
 def test_a_decline_withdraws_the_approval(store: BaseStore, *, hold: bool, words: str) -> None:
-    token = asked(store, a_write())
+    token = asked(store, a_write(), "elicitation")
     store.decline(a_write(), token, "the user declined", hold=hold)
 
     with pytest.raises(NotConfirmed, match=words):
-        store.begin(a_write(), "token", token)
+        store.begin(a_write(), "elicitation", token)
     assert [entry.get("reason") for entry in store.audit()][1] == "the user declined"
 
 

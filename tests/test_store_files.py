@@ -15,7 +15,7 @@ from store_worker import a_write, asked, begun
 from test_store import events
 
 from cams_mcp.errors import NotConfirmed, StoreError
-from cams_mcp.store import FILE_NAME, Ending, Pending, Store
+from cams_mcp.store import FILE_NAME, Asking, Ending, Pending, Store
 from cams_mcp.store.database import Database
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
@@ -167,6 +167,23 @@ def test_an_approval_that_another_process_spent_is_not_good_again_in_an_older_co
     for again in (store, other):
         with pytest.raises(NotConfirmed):
             begun(again, a_write(), "token", token)
+
+
+@pytest.mark.parametrize("restore", [rename_over, write_over, rename_the_directory])
+def test_what_a_person_approved_and_was_sent_is_not_good_again_in_an_older_copy(
+    store: Store, state: Path, tmp_path: Path, restore: Callable[[Path, Path], None]
+) -> None:
+    pending = store.ask(a_write(), "page", Asking(facts=(), seconds=600))
+    assert pending is not None
+    store.decide(pending.id, approve=True, channel="page")
+    shutil.copy(state / FILE_NAME, tmp_path / "backup")
+    store.begin(a_write(), "page", None)
+
+    restore(tmp_path / "backup", state / FILE_NAME)
+
+    assert store.pending() == []
+    with pytest.raises(NotConfirmed):
+        store.begin(a_write(), "page", None)
 
 
 def delete(file: Path) -> None:

@@ -460,15 +460,28 @@ def test_a_late_answer_does_not_undo_a_yes_from_another_door(store: BaseStore, s
     assert trail(store) == ["asked", "approved"]
 
 
-def test_a_call_that_ends_leaves_the_question_to_those_that_joined_it(store: BaseStore, other: BaseStore) -> None:
+def test_only_a_no_ends_a_question_that_others_have_joined(store: BaseStore, other: BaseStore) -> None:
     first = put(store, channel="elicitation")
-    assert store.withdraw(OTHER_LIST, "the call ended", hold=False, keep_joined=True) is None
+    assert store.withdraw(OTHER_LIST, "the call ended", hold=False) is None
     put(other, channel="elicitation")
-    store.withdraw(a_write(), "the call ended", hold=False, keep_joined=True)
-    assert only(store).id == first.id
-
     store.withdraw(a_write(), "the user dismissed the question", hold=False)
-    assert store.pending() == []
+    assert (only(store).id, only(store).state) == (first.id, "waiting")
+
+    store.withdraw(a_write(), "the user declined", hold=True)
+    assert only(store).state == "declined"
+
+
+def test_a_question_is_only_dismissed_where_it_waits_and_the_trail_names_the_door_of_a_no(store: BaseStore) -> None:
+    put(store, channel="page")
+    store.withdraw(a_write(), "the user dismissed the question", hold=False, channel="elicitation")
+    assert only(store).state == "waiting"
+
+    store.withdraw(a_write(), "the user declined", hold=True, channel="elicitation")
+    assert only(store).channel == "elicitation"
+    assert [(entry["event"], entry["channel"]) for entry in store.audit()] == [
+        ("asked", "page"),
+        ("declined", "elicitation"),
+    ]
 
 
 def test_a_person_at_a_terminal_may_reconsider_and_nobody_else(store: BaseStore, clock: Clock) -> None:
@@ -515,6 +528,59 @@ def test_five_writes_of_a_principal_wait_at_a_time(store: BaseStore, clock: Cloc
     assert put(store, replace(writes[-1], binding="the sixth")).state == "waiting", "a decided one waits no more"
     clock.time += SECONDS
     assert put(store, a_write("after they expired", "later")).state == "waiting"
+
+
+def test_the_oldest_preview_gives_way_to_a_new_one_and_to_nothing_else(store: BaseStore, clock: Clock) -> None:
+    """Nobody can decline a preview through the assistant; a question in front of a person stays."""
+    put(store, a_write("at the page", "at the page"))
+    tokens: list[str] = []
+    for number in range(MOST_WAITING):
+        clock.time += 1
+        tokens.append(asked(store, a_write(f"{number}", f"list {number}")))
+
+    assert [pending.binding for pending in store.pending()] == ["at the page", "1", "2", "3", "4"]
+    assert Counter(trail(store)) == {"asked": MOST_WAITING + 1, "expired": 1}
+    with pytest.raises(NotConfirmed, match="already used"):
+        store.begin(a_write("0", "list 0"), "token", tokens[0])
+    with pytest.raises(NotConfirmed, match="5 writes are already waiting"):
+        put(store, a_write("another at the page", "another"))
+    assert begun(store, a_write("4", "list 4"), "token", tokens[4])
+
+
+def test_a_question_that_its_client_did_not_answer_in_time_keeps_nobody_from_being_asked(
+    store: BaseStore, clock: Clock
+) -> None:
+    for number in range(MOST_WAITING):
+        asked(store, a_write(f"{number}", f"list {number}"), "elicitation", token_seconds=120.0)
+    clock.time += 119
+    with pytest.raises(NotConfirmed, match="5 writes are already waiting"):
+        put(store)
+    clock.time += 1
+
+    assert put(store).state == "waiting"
+    assert len(store.pending()) == MOST_WAITING + 1
+
+
+def test_a_write_reaches_the_card_only_while_it_waits(store: BaseStore, clock: Clock) -> None:
+    assert put(store, OTHER_LIST, channel="card").at_card
+    pending = put(store, channel="elicitation")
+    assert not pending.at_card
+    for channel in ("page", "approve"):
+        assert store.reached(pending, channel) == only_of(store, pending)
+        assert not only_of(store, pending).at_card
+    reached = store.reached(pending, "card")
+    assert reached == only_of(store, pending) == replace(pending, at_card=True)
+
+    decided = store.decide(pending.id, approve=False, channel="page")
+    assert store.reached(pending, "card") == decided
+    clock.time += DECLINED_SECONDS
+    assert store.reached(pending, "card") is None
+
+
+def only_of(store: BaseStore, pending: Pending) -> Pending:
+    found = store.pending_of(pending.binding)
+    assert found is not None
+    return found
 
 
 def test_a_thousand_asks_leave_five_waiting(store: BaseStore, other: BaseStore) -> None:
@@ -877,16 +943,16 @@ def test_a_file_of_0_2_0_is_taken_over_and_its_open_approvals_are_void(tmp_path:
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
         raw.executescript(OLDER)
         key = hashlib.sha256(b"the token of an older version").hexdigest()
-        row = (key, "other", "token", START, START + SECONDS, 1, "{}")
+        row = (key, "other", "token", START, START + SECONDS, 1, '{"operation": "AddCustomAudienceUser"}')
         raw.execute("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         raw.commit()
 
     with closing(Store(tmp_path, clock)) as store:
         assert store.digest("x") == salted
-        assert trail(store) == ["approved", "sent"]
+        assert trail(store) == ["approved", "sent", "expired"]
         with pytest.raises(NotConfirmed, match="already used"):
             store.begin(a_write("other", "other"), "token", "the token of an older version")
         assert put(store, OTHER_ORDER, hold_seconds=60.0).facts[0].key == "earlier"
         assert begun(store, a_write("third", "third"), "token", asked(store, a_write("third", "third"))) == 2
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
-        assert raw.execute("SELECT * FROM approvals").fetchall() == [row]
+        assert raw.execute("SELECT * FROM approvals").fetchall() == []

@@ -241,6 +241,23 @@ async def test_of_approvals_to_repeat_the_same_batch_of_two_uploads_only_one_sen
 
 
 @both_eras
+async def test_where_only_persons_approve_the_rest_is_asked_about(
+    sandbox: Sandbox, folder: Path, store: Store, mode: str
+) -> None:
+    """The journal does not know who approved the upload: it may have been an assistant, in two steps."""
+    job = await stopped(sandbox, folder, store)
+    before, person, policy = sent(sandbox), Person("decline"), Policy(confirm="person")
+    async with upload_client(
+        sandbox, folder, mode=mode, store=store, policy=policy, elicitation_callback=person
+    ) as client:
+        result = await upload(client, resume=job)
+
+    assert "the user declined" in text_of(result)
+    assert len(person.asked) == 1
+    assert sent(sandbox) == before
+
+
+@both_eras
 async def test_a_batch_whose_outcome_is_unknown_again_is_asked_about_again(
     sandbox: Sandbox, folder: Path, store: Store, mode: str
 ) -> None:
@@ -495,3 +512,19 @@ async def test_of_a_run_that_was_cut_off_only_what_may_have_been_sent_counts(
     async with upload_client(sandbox, folder, store=store, policy=more, elicitation_callback=yes()) as client:
         one = await client.call_tool("add_custom_audience_user", TARGET | {"users": [{"email": "one@example.com"}]})
     assert one.structured_content is not None
+
+
+@both_eras
+@pytest.mark.parametrize("confirm", ["person", "page", "card"])
+async def test_where_a_person_must_approve_the_rest_is_asked_about_whoever_approved_the_beginning(
+    sandbox: Sandbox, folder: Path, store: Store, confirm: Any, mode: str
+) -> None:
+    """The journal does not know at which door an upload was approved: it may have been that of an assistant."""
+    resume = await stopped(sandbox, folder, store)
+    sent = len(batches_of(sandbox))
+    policy = Policy(confirm=confirm, wait_seconds=0)
+    async with upload_client(sandbox, folder, mode=mode, store=store, policy=policy) as client:
+        result = (await upload(client, resume=resume)).structured_content
+
+    assert result["status"] == "awaiting_approval"
+    assert len(batches_of(sandbox)) == sent

@@ -86,7 +86,13 @@ async def open_browser(url: str, *, patience: float = PATIENCE_SECONDS) -> bool:
 def _environment(url: str) -> dict[str, str] | None:
     """The environment of the helper; None if the person uses only text browsers."""
     # Without TERM, `webbrowser` does not look for text browsers of its own.
-    environ = {name: value for name, value in os.environ.items() if name not in ("BROWSER", "TERM")}
+    # A browser has no use for access keys and settings.
+    ours = ("CAMS_MCP_", "ALIBABA_CLOUD_")
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("BROWSER", "TERM") and not name.startswith(ours)
+    }
     if named := os.environ.get("BROWSER"):
         if not (chosen := graphical(named)):
             return None

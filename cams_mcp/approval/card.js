@@ -9,7 +9,7 @@ source.remove();
 const FINAL = ["declined", "sent", "stopped", "refused", "unknown"];
 const ARM = 1000, FALLBACK = 2500, SOON = 1500, LATER = 5000, STALLED = 8000, NO_ANSWER = 20000;  // milliseconds
 
-let context = {}, capabilities = null, forced = null, torn = false;
+let context = {}, capabilities = null, forced = null, torn = false, command = "cams-mcp approve";
 let wanted;  // id of a write; "" for all; null if there is nothing to decide; undefined until a result or none comes
 let writes = null, received = 0, problem = "", ranOut = false;  // the last answer, when it came, why there is none
 let started = 0, applied = 0, timer, drawn = "", sizing;
@@ -187,6 +187,7 @@ function take(answer, order) {
   applied = order;
   problem = "";
   received = Date.now();
+  command = answer.command || command;
   forced = Object.hasOwn(given.words, answer.language ?? "") ? answer.language : null;
   ranOut ||= Boolean(writes?.some(isWaiting));
   writes = answer.writes.filter((write) => isId(write?.id)).map((write) => ({ ...write, now: answer.now }));
@@ -234,7 +235,7 @@ const soft = (text) => text && el("p", { class: "soft" }, text);
 const group = (className, texts) => texts?.length > 0 && el("div", { class: `group ${className}` }, texts.map(line));
 const list = (className, items) => items?.length > 0 && el("ul", { class: className }, items);
 const reason = (why) => soft(why?.trim() && filled(words().reported, { why: why.slice(0, 300) }));
-const terminal = (id) => [soft(words().instead), el("p", {}, el("code", {}, `cams-mcp approve ${id}`.trim()))];
+const terminal = (id) => [soft(words().instead), el("p", {}, el("code", {}, `${command} ${id}`.trim()))];
 
 function bar(whole, ...parts) {
   return el("div", { class: "bar", "aria-hidden": "true" }, parts.map(([part, className]) => {
@@ -265,7 +266,7 @@ function ofQuestion(write) {
   const target = figures.length || write.place?.length ? write.place : write.details;
   return [list("warnings", write.warnings?.map((text) => el("li", {}, el("b", {}, words().warning), text))),
     figures.length && el("div", { class: "figures" }, figures),
-    group("place", target), group("consequences", write.consequences), soft(write.requester)];
+    group("place", target), group("consequences", write.consequences), soft(`${write.requester} ${filled(words().id, { id: write.id })}`)];
 }
 
 function ofActions(write, question) {
@@ -280,7 +281,7 @@ function ofActions(write, question) {
   };
   const isBusy = deciding.has(write.id), why = failed.get(write.id);
   return [el("div", { class: isBusy ? "actions busy" : "actions" }, button("approve"), button("decline")),
-    el("div", { class: "group" }, soft(isBusy ? words().recording : words().next), soft(words().trust)),
+    el("div", { class: "group" }, soft(isBusy ? words().recording : write.next), soft(words().trust)),
     why !== undefined && el("div", { class: "problem" }, line(words().not_recorded), reason(why), terminal(write.id))];
 }
 

@@ -7,22 +7,21 @@ from cams_mcp.facts import Language
 
 _SHARED = (
     *("waiting", "approved", "declined", "sending", "sent", "stopped", "refused", "unknown", "expired"),
-    *("warning", "before", "before_unknown", "added", "samples", "approve", "decline", "left", "last_minute"),
+    *("warning", "before", "before_unknown", "added", "samples", "id", "approve", "decline", "left", "last_minute"),
 )
 """Words that the card has in common with the approval page."""
 
 _OWN: dict[Language, dict[str, str]] = {
     "en": {
         "loading": "Loading the request…",
-        "nothing": "No approval needed.",
+        "nothing": "Nothing to approve for this call.",
         "none": "Nothing is waiting for your approval.",
         "several": "{n} requests are waiting for your approval",
         "already": "This request has already been decided.",
-        "next": "If you approve, the server sends this once and the result appears here.",
         "recording": "Recording your decision…",
         "trust": "This card is as trustworthy as the app that shows it.",
         "unsent": "If it is not sent soon, ask the assistant to make the same call again. You will not be asked again.",
-        "time_over": "The time to decide is over. Unless it was approved elsewhere, nothing was sent.",
+        "time_over": "This request expired. Unless it was approved elsewhere, nothing was sent.",
         "gone": "This request has expired or does not exist. Ask the assistant to make the call again.",
         "not_recorded": "Your decision may not have been recorded.",
         "no_tools": "This app does not let the card contact the server.",
@@ -35,15 +34,14 @@ _OWN: dict[Language, dict[str, str]] = {
     },
     "zh": {
         "loading": "正在加载请求…",
-        "nothing": "无需批准。",
+        "nothing": "此次调用没有待批准的请求。",
         "none": "目前没有等待您批准的请求。",
         "several": "有 {n} 个请求等待您批准",
-        "already": "该请求已有决定。",
-        "next": "批准后，服务器只发送一次，结果会显示在这里。",
+        "already": "该请求已处理。",
         "recording": "正在提交您的决定…",
         "trust": "此卡片的可信程度取决于显示它的应用。",
         "unsent": "如果迟迟没有发送，请让助手再次发起相同的调用，届时不会再次询问您。",
-        "time_over": "决定时限已过。除非已在别处批准，否则没有发送任何数据。",
+        "time_over": "审批时限已过。除非已在别处批准，否则没有发送任何数据。",
         "gone": "该请求已过期或不存在。请让助手重新发起调用。",
         "not_recorded": "您的决定可能没有提交成功。",
         "no_tools": "此应用不允许卡片与服务器通信。",
@@ -51,7 +49,7 @@ _OWN: dict[Language, dict[str, str]] = {
         "no_host": "此卡片只能在支持 MCP Apps 的应用中使用。",
         "unavailable": "卡片无法加载该请求。",
         "reported": "返回的原因：{why}",
-        "instead": "请在运行 cams-mcp 的电脑上打开终端，用以下命令做出决定：",
+        "instead": "请在运行 cams-mcp 的电脑上打开终端，用以下命令作出决定：",
         "again": "重试",
     },
 }

@@ -34,12 +34,14 @@ class LazyPage:
         desk: where the writes wait.
         language: of the page.
         group: hosts the page.
+        command: how to decide on a terminal; empty if no other process can see the store.
     """
 
-    def __init__(self, desk: Desk, language: Literal["auto", "en", "zh"], group: TaskGroup) -> None:
+    def __init__(self, desk: Desk, language: Literal["auto", "en", "zh"], group: TaskGroup, command: str = "") -> None:
         self._desk = desk
         self._language: Literal["auto", "en", "zh"] = language
         self._group = group
+        self._command = command
         self._lock = anyio.Lock()
         self._page: ApprovalPage | None = None
 
@@ -54,6 +56,7 @@ class LazyPage:
     async def _host(self, *, task_status: TaskStatus[ApprovalPage]) -> None:
         from cams_mcp.approval.page import ApprovalPage
 
-        async with ApprovalPage(self._desk, person=local_person(), language=self._language) as page:
+        person, command = local_person(), self._command
+        async with ApprovalPage(self._desk, person=person, command=command, language=self._language) as page:
             task_status.started(page)
             await anyio.sleep_forever()

@@ -69,7 +69,7 @@
     card.dataset.state = view.state;
     card.setAttribute("aria-labelledby", question);
     slot(card, "question").id = question;
-    for (const name of ["status", "question", "requester", "outcome", "until"]) say(slot(card, name), view[name]);
+    for (const name of ["status", "question", "requester", "next", "outcome", "until"]) say(slot(card, name), view[name]);
     for (const name of ["warnings", "samples", "place", "consequences"]) {
       const list = card.querySelector(`[data-list="${name}"]`);
       list.replaceChildren(...view[name].map((text) => item(text, list.dataset.lead)));
@@ -179,7 +179,7 @@
   function connection(text, { command = false, calm = false } = {}) {
     $("connection").hidden = !text;
     $("connection").classList.toggle("calm", calm);
-    $("connection-command").hidden = !command;
+    $("connection-command").hidden = !command || !$("connection-command").textContent;
     say($("connection-text"), text);
     main.classList.toggle("lost", Boolean(text) && !calm);
   }

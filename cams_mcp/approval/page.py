@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -38,6 +39,7 @@ class ApprovalPage:
     Args:
         desk: where the writes wait.
         person: recorded as who decided on the page, for example "ada@laptop".
+        command: how to decide on a terminal; empty if no other process can see the store.
         language: of the page; "auto" takes the browser's, else the system's.
         principal: whose writes it shows.
         open_browser: opens a URL and returns whether a browser was started.
@@ -53,6 +55,7 @@ class ApprovalPage:
         desk: Desk,
         *,
         person: str,
+        command: str = "",
         language: Literal["auto", "en", "zh"] = "auto",
         principal: str = LOCAL_PRINCIPAL,
         open_browser: OpenBrowser = in_browser,
@@ -64,6 +67,7 @@ class ApprovalPage:
     ) -> None:
         self._desk = desk
         self._person = person
+        self._command = command
         self._language: Literal["auto", "en", "zh"] = language
         self._principal = principal
         self._open_browser = open_browser
@@ -129,11 +133,14 @@ class ApprovalPage:
 
         view = self._view
         if view is None:
-            from cams_mcp.approval.view import as_shown as view
+            from cams_mcp.approval.view import as_shown
+
+            view = partial(as_shown, local=True)
         server = PageServer(
             self._desk,
             view=view,
             person=self._person,
+            command=self._command,
             principal=self._principal,
             language=self._language,
             linger=self._linger,

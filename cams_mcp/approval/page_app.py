@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from cams_mcp.approval.desk import Decision
 from cams_mcp.approval.page_html import ASSETS, NOTES, error_html, page_html
 from cams_mcp.approval.page_keys import Keys
-from cams_mcp.approval.page_requests import is_navigation, read_form
+from cams_mcp.approval.page_requests import comes_from_own_user, is_navigation, read_form
 from cams_mcp.approval.page_view import page_view
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed, StoreError
@@ -73,8 +73,10 @@ class PageApp:
         desk: where the writes wait.
         view: what to show of a write.
         person: recorded as who decided.
+        command: how to decide on a terminal; empty if no other process can see the store.
         principal: whose writes it shows.
         language: of the page; "auto" takes the browser's, else the system's.
+        is_own_user: whether a request comes from a program of this user.
         clock: seconds since 1970.
         now: a monotonic clock, in seconds.
     """
@@ -87,8 +89,10 @@ class PageApp:
         *,
         view: View,
         person: str,
+        command: str = "",
         principal: str,
         language: Literal["auto", "en", "zh"] = "auto",
+        is_own_user: Callable[[Request], bool] = comes_from_own_user,
         clock: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,8 +103,10 @@ class PageApp:
         self._desk = desk
         self._view = view
         self._person = person
+        self._command = command
         self._principal = principal
         self._language: Literal["auto", "en", "zh"] = language
+        self._is_own_user = is_own_user
         self._clock = clock
         self._now = now
         self._seen = float("-inf")
@@ -125,7 +131,8 @@ class PageApp:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        response = await self._answer(request)
+        allowed = self._is_own_user(request)
+        response = await self._answer(request) if allowed else self._error(request, 403, "foreign")
         response.headers.update(_HEADERS)
         await response(scope, receive, send)
 
@@ -175,7 +182,7 @@ class PageApp:
         view = await self._page(request, session)
         self._seen = self._now()
         note = request.query_params.get("note", "")
-        return HTMLResponse(page_html(view, self._language_of(request), note))
+        return HTMLResponse(page_html(view, self._language_of(request), note, self._command))
 
     async def _state(self, request: Request, session: str) -> Response:
         if not self._is_own(request):
@@ -227,7 +234,7 @@ class PageApp:
         return response
 
     def _error(self, request: Request, status: int, reason: str) -> Response:
-        return HTMLResponse(error_html(reason, self._language_of(request)), status)
+        return HTMLResponse(error_html(reason, self._language_of(request), self._command), status)
 
     def _language_of(self, request: Request) -> Language:
         if self._language == "auto":

@@ -11,7 +11,7 @@ from typing import Any
 
 from cams_mcp.approval.page_markup import Markup, joined, tag
 from cams_mcp.approval.page_view import CardView, empty_card
-from cams_mcp.approval.words import PAGE, TERMINAL_COMMAND
+from cams_mcp.approval.words import PAGE
 from cams_mcp.facts import Language
 
 ASSETS = "/assets/"
@@ -27,13 +27,14 @@ NOTES = ("early", "stale", "expired", "store")
 """Why a decision did not count, as in the address of the page after it."""
 
 
-def page_html(page: Mapping[str, Any], language: Language, note: str) -> str:
+def page_html(page: Mapping[str, Any], language: Language, note: str, command: str = "") -> str:
     """The page.
 
     Args:
         page: as `page_view` returns it.
         language: of the words.
         note: one of `NOTES`, or "".
+        command: how to decide on a terminal; empty if no other process can see the store.
     """
     words = PAGE[language]
     script = {name: words[name] for name in _FOR_SCRIPT}
@@ -67,7 +68,7 @@ def page_html(page: Mapping[str, Any], language: Language, note: str) -> str:
             tag(
                 "div",
                 tag("p", id="connection-text"),
-                tag("p", tag("code", TERMINAL_COMMAND), id="connection-command"),
+                tag("p", tag("code", command), id="connection-command"),
                 id="connection",
                 class_="banner",
                 role="alert",
@@ -96,7 +97,7 @@ def page_html(page: Mapping[str, Any], language: Language, note: str) -> str:
     return _document(page["title"], language, head, body)
 
 
-def error_html(reason: str, language: Language) -> str:
+def error_html(reason: str, language: Language, command: str = "") -> str:
     """A page that says why there is none, and what to do. `reason` names texts in `words.py`."""
     words = PAGE[language]
     body = tag(
@@ -106,8 +107,7 @@ def error_html(reason: str, language: Language) -> str:
             "section",
             tag("h1", words[f"error_{reason}"]),
             tag("p", words[f"error_{reason}_why"]),
-            tag("p", words["terminal"], class_="soft"),
-            tag("p", tag("code", TERMINAL_COMMAND)),
+            *((tag("p", words["terminal"], class_="soft"), tag("p", tag("code", command))) if command else ()),
             class_="card problem",
         ),
     )
@@ -152,7 +152,7 @@ def card(view: CardView, words: Mapping[str, str]) -> Markup:
             "section",
             tag("h3", words["next"]),
             tag("ul", *(tag("li", each) for each in view["consequences"]), data_list="consequences"),
-            tag("p", words["once"]),
+            tag("p", view["next"], data_slot="next"),
             class_="next",
             data_part="next",
             hidden=not is_waiting,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import anyio
@@ -26,6 +30,33 @@ def is_navigation(request: Request) -> bool:
         and headers.get("sec-fetch-mode", "navigate") == "navigate"
         and not is_ahead_of_time
     )
+
+
+_TCP_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+_LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F")
+
+
+def comes_from_own_user(request: Request, tables: Sequence[str] = _TCP_TABLES) -> bool:
+    """Whether the program at the other end of the connection runs under this user.
+
+    On Linux, every user can read the arguments of a browser that starts, and with them an address that was not used
+    yet. The kernel knows whose socket it is.
+    """
+    if sys.platform == "win32" or request.client is None:
+        return True
+    ends = {f"{address}:{request.client.port:04X}" for address in _LOOPBACK}
+    here = {f"{address}:{(request.url.port or 0):04X}" for address in _LOOPBACK}
+    is_linux = False
+    for table in tables:
+        try:
+            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        is_linux = True
+        for fields in map(str.split, lines):
+            if fields[1] in ends and fields[2] in here:
+                return int(fields[7]) == os.getuid()
+    return not is_linux
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
 import uvicorn
@@ -20,6 +20,8 @@ MOST_CONNECTIONS = 64
 CLOSING_SECONDS = 1
 """How long responses in progress may take when the page closes."""
 WATCH_SECONDS = 1.0
+SILENT_SECONDS = 5.0
+"""How long a connection may take to send a request."""
 OpenBrowser: TypeAlias = Callable[[str], Awaitable[bool]]
 
 
@@ -40,6 +42,7 @@ class PageServer:
         *,
         view: View,
         person: str,
+        command: str,
         principal: str,
         language: Literal["auto", "en", "zh"],
         linger: float,
@@ -56,6 +59,7 @@ class PageServer:
         self._open_until = 0.0
         self._last_open = now()
         self._opened = float("-inf")
+        self._silent: dict[Any, float] = {}
         # asyncio disables Nagle's algorithm only if the protocol is given explicitly. Otherwise each response takes
         # 40 ms.
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -73,6 +77,7 @@ class PageServer:
             desk,
             view=view,
             person=person,
+            command=command,
             principal=principal,
             language=language,
             clock=clock,
@@ -165,12 +170,24 @@ class PageServer:
 
     async def _watch(self) -> None:
         while True:
+            self._close_silent_connections()
             if await self._has_open_writes():
                 self.touch()
             elif self._now() - self._last_open >= self._linger:
                 self.close()
                 return
             await anyio.sleep(min(WATCH_SECONDS, self._linger / 4))
+
+    def _close_silent_connections(self) -> None:
+        """Close connections that never sent a request: uvicorn has no limit for them, and they take the places."""
+        now, silent = self._now(), dict[Any, float]()
+        for connection in self._server.server_state.connections:
+            if getattr(connection, "cycle", None) is None:
+                silent[connection] = self._silent.get(connection, now)
+        self._silent = silent
+        for connection, since in silent.items():
+            if now - since >= SILENT_SECONDS and (transport := getattr(connection, "transport", None)) is not None:
+                transport.close()
 
     async def _has_open_writes(self) -> bool:
         try:

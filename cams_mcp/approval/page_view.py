@@ -61,7 +61,8 @@ def card_view(write: Mapping[str, Any], words: Mapping[str, str], token: Callabl
         "state": write["state"],
         "status": words[write["state"]],
         "question": write["question"],
-        "requester": write["requester"],
+        "requester": f"{write['requester']} {words['id'].format(id=write['id'])}",
+        "next": write["next"],
         "warnings": list(write["warnings"]),
         "change": _change(write["change"], words),
         "bars": _bars(write["bars"]),
@@ -78,7 +79,7 @@ def card_view(write: Mapping[str, Any], words: Mapping[str, str], token: Callabl
 
 def empty_card() -> CardView:
     """A card that shows nothing, for the script to fill."""
-    texts = dict.fromkeys(("id", "state", "status", "question", "requester", "outcome", "until", "token"), "")
+    texts = dict.fromkeys(("id", "state", "status", "question", "requester", "next", "outcome", "until", "token"), "")
     lists = {name: list[str]() for name in ("warnings", "bars", "samples", "place", "consequences")}
     return {**texts, **lists, "change": None, "seconds_left": 0}
 

@@ -18,11 +18,23 @@ _ASKED_FOR: dict[Language, str] = {
     "zh": "由{client}代表{principal}发起。",
 }
 _UNKNOWN_CLIENT: dict[Language, str] = {"en": "an unnamed client", "zh": "未知客户端"}
+_NEXT: dict[Language, dict[bool, str]] = {
+    "en": {
+        False: "If you approve, the server sends this once, right away. If you decline, nothing is sent.",
+        True: "If you approve, it is sent once: right away if the assistant's call still waits, otherwise when the "
+        "assistant makes the same call again. If you decline, nothing is sent.",
+    },
+    "zh": {
+        False: "批准后，服务器会立即发送，且只发送一次。拒绝后，不会发送任何数据。",
+        True: "批准后只发送一次：如果助手的调用仍在等待，则立即发送；否则在助手再次发起相同的调用时发送。"
+        "拒绝后，不会发送任何数据。",
+    },
+}
 _DOORS: dict[Language, dict[str, str]] = {
     "en": {
         "elicitation": "in the client",
         "page": "on the approval page",
-        "card": "on a card in the chat",
+        "card": "on the card shown by {by}",
         "approve": "with cams-mcp approve",
         "terminal": "on a terminal",
         "token": "through the assistant",
@@ -30,7 +42,7 @@ _DOORS: dict[Language, dict[str, str]] = {
     "zh": {
         "elicitation": "在客户端",
         "page": "在审批页面",
-        "card": "在对话卡片中",
+        "card": "在{by}显示的卡片中",
         "approve": "通过 cams-mcp approve ",
         "terminal": "在终端",
         "token": "通过 AI 助手",
@@ -38,7 +50,8 @@ _DOORS: dict[Language, dict[str, str]] = {
 }
 _STATES: dict[Language, dict[str, str]] = {
     "en": {
-        "approved": "Approved {door}{by} at {time}. Not sent yet.",
+        "approved": "Approved {door}{by} at {time}. Not sent yet. If that does not change in a few seconds, ask the "
+        "assistant to make the same call again before {until}.",
         "sending": "Approved {door}{by} at {time}. Sending now.",
         "sent": "Approved {door}{by} at {time}, and sent. CAMS accepted it.",
         "stopped": "Approved {door}{by} at {time}. Sending stopped before the end.",
@@ -47,7 +60,8 @@ _STATES: dict[Language, dict[str, str]] = {
         "declined": "Declined {door}{by} at {time}. Nothing was sent.",
     },
     "zh": {
-        "approved": "{by}已于 {time} {door}批准，尚未发送。",
+        "approved": "{by}已于 {time} {door}批准，尚未发送。如果几秒后仍未发送，请让助手在 {until} 前再次发起"
+        "相同的调用。",
         "sending": "{by}已于 {time} {door}批准，正在发送。",
         "sent": "{by}已于 {time} {door}批准并发送，CAMS 已受理。",
         "stopped": "{by}已于 {time} {door}批准，发送中途停止。",
@@ -86,8 +100,13 @@ def _plain(fact: Fact) -> str:
     return quoted(str(fact.value), LONGEST_LINE // 2)
 
 
-def as_shown(write: Pending, language: Language, now: float) -> dict[str, Any]:
-    """What doors that draw show of a write. Every text is one line, bounded and printable, but not to be trusted."""
+def as_shown(write: Pending, language: Language, now: float, *, local: bool = False) -> dict[str, Any]:
+    """What doors that draw show of a write. Every text is one line, bounded and printable, but not to be trusted.
+
+    Args:
+        now: seconds since 1970.
+        local: whether the person is at this machine, so that its local time is theirs.
+    """
     described = describe(write, language)
     state = state_of(write)
     return {
@@ -108,22 +127,33 @@ def as_shown(write: Pending, language: Language, now: float) -> dict[str, Any]:
         },
         "bars": [{"label": bar.label, "number": bar.number} for bar in described.bars],
         "samples": _lines(described.samples),
+        "next": _NEXT[language][write.in_call],
         "requester": _requester(write, language),
         "asked": write.asked,
         "expires": write.expires,
         "seconds_left": max(0, math.floor(write.expires - now)),
-        "outcome": outcome_of(write, language),
+        "outcome": outcome_of(write, language, local=local),
     }
 
 
-def outcome_of(write: Pending, language: Language) -> str:
-    """A sentence about what was decided, by whom, and what became of it; empty while the write waits."""
+def outcome_of(write: Pending, language: Language, *, local: bool = False) -> str:
+    """A sentence about what was decided, where, and what became of it; empty while the write waits."""
     words = _STATES[language].get(state_of(write))
     if words is None:
         return ""
-    by = _BY[language].format(by=printable(write.by, 80)) if write.by else ""
-    time = dt.datetime.fromtimestamp(write.decided, dt.UTC).strftime("%H:%M UTC")
-    return words.format(door=_DOORS[language].get(write.channel, ""), by=by, time=time).strip()
+    by = printable(write.by, 80)
+    if write.channel == "card":
+        # Who pressed the button, only the app knows.
+        door, by = _DOORS[language]["card"].format(by=quoted_in(language, by) if by else _UNKNOWN_CLIENT[language]), ""
+    else:
+        door, by = _DOORS[language].get(write.channel, ""), _BY[language].format(by=by) if by else ""
+    time, until = _time(write.decided, local=local), _time(write.expires, local=local)
+    return words.format(door=door, by=by, time=time, until=until).strip()
+
+
+def _time(seconds: float, *, local: bool) -> str:
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return f"{moment.astimezone():%H:%M}" if local else f"{moment:%H:%M} UTC"
 
 
 def _requester(write: Pending, language: Language) -> str:

@@ -10,16 +10,17 @@ from typing import Literal
 import anyio
 import click
 
-from cams_mcp.app import in_memory, language_of, store_of
+from cams_mcp.app import language_of, state_dir_of, store_of
 from cams_mcp.approval.desk import Desk
 from cams_mcp.approval.lazy_page import local_person
 from cams_mcp.approval.terminal_words import TERMINAL
-from cams_mcp.approval.view import as_shown, describe, outcome_of, state_of
+from cams_mcp.approval.view import as_shown, describe, outcome_of
 from cams_mcp.cli.options import Failure, GroupedCommand, errors_shown, with_options
 from cams_mcp.cli.terminal import NOT_CONFIRMED, ask_yes_or_no, can_ask
 from cams_mcp.facts import Language, render
+from cams_mcp.redaction import printable
 from cams_mcp.settings import Settings
-from cams_mcp.store import Pending
+from cams_mcp.store import FILE_NAME, Pending
 
 POLL_SECONDS = 0.5
 OUTCOME_SECONDS = 10.0
@@ -38,9 +39,13 @@ def command(approval_id: str | None, state_dir: Path | None, store: str, languag
 
     An approved write is sent by the server that holds its list. If that server is gone, the same call made again sends.
     """
-    settings = Settings(state_dir=state_dir, store=store, language=language)
-    assert not in_memory(settings)
     with errors_shown():
+        settings = Settings(state_dir=state_dir, store=store, language=language)
+        if settings.store == Settings.store and not (state_dir_of(settings) / FILE_NAME).exists():
+            raise Failure(
+                f"No cams-mcp server has used the state directory {state_dir_of(settings)} yet. Pass the server's "
+                "--state-dir or --store."
+            )
         opened = store_of(settings)
         try:
             status = anyio.run(_run, Desk(opened), approval_id, language_of(settings))
@@ -60,9 +65,9 @@ async def _run(desk: Desk, approval_id: str | None, language: Language) -> int:
         if not chosen:
             known = ", ".join(write.id for write in found if write.state == "waiting")
             hint = f"Waiting: {known}." if known else "Nothing is waiting."
-            raise Failure(f"No write with this id waits. It may have expired. {hint}")
+            raise Failure(f"No write with the id {printable(wanted, 20)} is waiting. It may have expired. {hint}")
         if chosen[0].state != "waiting":
-            click.echo(outcome_of(chosen[0], language))
+            click.echo(outcome_of(chosen[0], language, local=True))
             return 0
     else:
         chosen = [write for write in found if write.state == "waiting"]
@@ -90,20 +95,19 @@ def _list(writes: list[Pending], language: Language) -> None:
 async def _decide(desk: Desk, write: Pending, language: Language) -> None:
     said, person = TERMINAL[language], local_person()
     shown = as_shown(write, language, time.time())
-    click.echo(f"\n{write.id}", err=True)
+    minutes, seconds = divmod(shown["seconds_left"], 60)
+    click.echo(f"\n{write.id}  {minutes}:{seconds:02}", err=True)
     click.echo(render(describe(write, language)), err=True)
     click.echo(f"{shown['requester']}\n{said['sure'].format(person=person)}", err=True)
-    yes = await ask_yes_or_no(said["prompt"])
+    yes = await ask_yes_or_no(said["prompt"], enter=None)
     if yes is None:
         click.echo(said["undecided"], err=True)
         return
     decided = await desk.decide(write.id, "approve" if yes else "decline", "approve", person)
-    if yes and decided.state == "approved":
+    if yes and decided.state == "approved" and not decided.in_call:
         click.echo(said["approved"], err=True)
         decided = await _outcome(desk, decided)
-    click.echo(outcome_of(decided, language))
-    if state_of(decided) == "approved":
-        click.echo(said["again"], err=True)
+    click.echo(outcome_of(decided, language, local=True))
 
 
 async def _outcome(desk: Desk, write: Pending) -> Pending:

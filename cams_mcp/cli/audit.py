@@ -86,7 +86,10 @@ def _line(entry: dict[str, Any]) -> str:
         f"by {entry['principal']} ({entry['client'] or 'unknown client'}, {entry['channel']})",
         f"digest {entry['digest'][:12]}",
     ]
-    parts += [f"decided by {entry['by']}"] if "by" in entry else []
+    if "by" in entry:
+        # On a card, only the app knows who pressed the button.
+        parts.append(f"{'on a card shown by' if entry['channel'] == 'card' else 'decided by'} {entry['by']}")
+    parts += [f"id {entry['approval_id']}"] if "approval_id" in entry else []
     parts += [f"request id {entry['request_id']}"] if "request_id" in entry else []
     parts += [entry["reason"]] if "reason" in entry else []
     # Much of this text comes from third parties: it must not break the line or hide text in it.

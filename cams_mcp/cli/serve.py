@@ -76,5 +76,5 @@ def _exporting() -> Generator[None]:
 async def _serve_stdio(settings: Settings) -> None:
     from cams_mcp.server.stdio import serve_stdio
 
-    async with LazyToolbox(partial(open_toolbox, settings, page=True)) as toolbox:
+    async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
         await serve_stdio(create_server(catalog_of(settings), toolbox), toolbox.stop_waiting)

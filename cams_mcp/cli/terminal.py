@@ -23,7 +23,7 @@ NOT_CONFIRMED = 3
 INTERRUPTED = 130
 """Exit status after Ctrl-C, following shell convention."""
 
-ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
 POLL_SECONDS = 0.05
 """Polling interval for input. Nothing blocks on the terminal, so timeouts and signals can interrupt the prompt."""
 
@@ -69,8 +69,12 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-async def ask_yes_or_no(prompt: str) -> bool | None:
-    """Prompt until the answer is valid. Returns None if the user or the system ends the prompt without an answer."""
+async def ask_yes_or_no(prompt: str, *, enter: bool | None = False) -> bool | None:
+    """Prompt until the answer is valid. Returns None if the user or the system ends the prompt without an answer.
+
+    Args:
+        enter: what Enter alone means.
+    """
     with _termination_signals() as stopped:
         while True:
             # Input typed before the prompt does not count as an answer.
@@ -85,9 +89,11 @@ async def ask_yes_or_no(prompt: str) -> bool | None:
                         click.echo(err=True)
             if not line.endswith("\n"):
                 return None
-            answer = ANSWERS.get(line.strip().lower())
-            if answer is not None:
-                return answer
+            word = line.strip().lower()
+            if not word:
+                return enter
+            if word in ANSWERS:
+                return ANSWERS[word]
             click.echo("Please answer y or n.", err=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -76,15 +75,28 @@ class Doors:
     async def wait(self, attempt: Attempt, pending: Pending, door: Channel, held: Held | None) -> tuple[Channel, bool]:
         """Open a door and wait there. Returns the door that opened, and whether the write was decided in time."""
         if door == "page":
-            assert self._page is not None
-            opened = True
-            with anyio.CancelScope() as scope, self._watch.until_stopped(scope):
-                opened = await _opens(self._page)
-            if opened:
+            if await self._open_page(pending):
                 return door, await self._wait_for_decision(attempt, pending, held)
+            logger.warning("no browser shows the approval page; the write %s waits at the next door", pending.id)
             door = self.after(door, attempt.caller) or "approve"
         # The person learns from the result that something waits, so there is nothing to wait for yet.
         return door, False
+
+    async def _open_page(self, pending: Pending) -> bool:
+        """Whether a browser shows the page. A decision at another door ends the wait for the browser."""
+        assert self._page is not None
+        opened = True
+
+        async def until_decided() -> None:
+            await self._watch.decided(pending.binding)
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            with self._watch.until_stopped(group.cancel_scope):
+                group.start_soon(until_decided)
+                opened = await _opens(self._page)
+                group.cancel_scope.cancel()
+        return opened
 
     async def _wait_for_decision(self, attempt: Attempt, pending: Pending, held: Held | None) -> bool:
         async def until_decided() -> bool:
@@ -163,10 +175,10 @@ class Doors:
         return Preview("\n".join(lines), token)
 
     def awaiting(self, attempt: Attempt, pending: Pending, door: Channel, *, is_held: bool) -> Awaiting:
-        described = attempt.write.effect.description(pending.facts, "en")
+        described = attempt.write.effect.description(pending.facts, self._policy.language)
         command = f"{self._command} {pending.id}" if self._command else ""
-        minutes = math.ceil((pending.expires - pending.asked) / 60)
-        return Awaiting(pending.id, described.question, door, command, is_held, minutes)
+        tried_page = door != "page" and self._page is not None
+        return Awaiting(pending.id, described.question, door, command, is_held, pending.expires, tried_page)
 
 
 async def _opens(page: PageDoor) -> bool:

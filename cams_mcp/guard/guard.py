@@ -18,7 +18,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NoReturn
 
 from anyio.abc import TaskGroup
 
@@ -27,7 +26,7 @@ from cams_mcp.errors import NotConfirmed
 from cams_mcp.guard.attempt import Attempt, build_write
 from cams_mcp.guard.delivery import Send, deliver
 from cams_mcp.guard.doors import Doors, PageDoor
-from cams_mcp.guard.limits import limit_problem
+from cams_mcp.guard.limits import check_limits, refuse
 from cams_mcp.guard.outcomes import in_flight, no_token, nobody_decided, other_upload, recorded
 from cams_mcp.guard.policy import Policy, Service
 from cams_mcp.guard.waiting import Held, HeldWrites, Watch
@@ -37,6 +36,9 @@ from cams_mcp.store import Asking, BaseStore, Pending, Standing
 from cams_mcp.store.pending import was_declined
 from cams_mcp.store.records import no_approval
 from cams_mcp.threads import in_thread
+
+PERSONS = frozenset({"person", "page", "card"})
+"""The values of --confirm under which only a person approves, at a door that no assistant has a part in."""
 
 APPROVAL_SECONDS = 600.0
 """How long a question lives from asking, sending included."""
@@ -112,12 +114,12 @@ class Guard:
         write, size = await build_write(self._service, self._store, operation, request, caller)
         attempt = Attempt(request, caller, write, send or one_call, standing, size if send is None else None)
         door = self._doors.first(caller)
-        await self._check_limits(attempt, door)
+        await check_limits(self._store, self._policy, write, door, standing)
         if door == "off":
             return await self._send_unasked(attempt)
         replaces = None
         if answered is not None and door != "elicitation":
-            await self._refuse(attempt, door, no_approval())
+            await refuse(self._store, write, door, no_approval())
         elif answered is not None and answered.reply is not None:
             return await self._answered(attempt, answered.state, answered.reply)
         elif answered is not None:
@@ -125,7 +127,7 @@ class Guard:
             replaces = answered.state
         if token is not None:
             if door != "token":
-                await self._refuse(attempt, door, no_token())
+                await refuse(self._store, write, door, no_token())
             return await self._spend(attempt, "token", token)
         number = await self._resume(attempt)
         if number is not None:
@@ -135,7 +137,8 @@ class Guard:
     async def _resume(self, attempt: Attempt) -> int | None:
         """Enter the rest of an upload into the ledger under its existing approval; None if it needs a new one."""
         standing = attempt.standing
-        if standing is None or standing.doubtful:
+        # The journal does not know at which door the upload was approved: it may have been that of an assistant.
+        if standing is None or standing.doubtful or self._policy.confirm in PERSONS:
             return None
         day = self._policy.per_day
         return await in_thread(lambda: self._store.resume(attempt.write, standing, per_day=day))
@@ -149,6 +152,7 @@ class Guard:
             token=secret,
             token_seconds=APPROVAL_SECONDS if door == "token" else self._policy.ask_seconds,
             replaces=replaces,
+            in_call=attempt.size is None,
             by_hand=door == "terminal",
             hold_seconds=self._policy.hold_seconds,
             standing=attempt.standing,
@@ -158,14 +162,14 @@ class Guard:
             try:
                 facts = await attempt.request.facts(self._service.call)
             except NotConfirmed as error:
-                await self._refuse(attempt, door, error)
+                await refuse(self._store, write, door, error)
             with_facts = replace(asking, facts=facts)
             pending = await in_thread(lambda: self._store.ask(write, door, with_facts))
             assert pending is not None, "a question with facts is always put"
         if pending.state != "waiting":
             return await self._spend(attempt, door, None)
-        if door == "token" and pending.channel != "token":
-            door = "approve"  # it waits for a person already
+        if (door == "token" and pending.channel != "token") or (door == "card" and not pending.at_card):
+            door = "approve"  # it waits at a better door already
         if caller.ask is not None and door == caller.ask_channel:
             return await self._ask_during_call(attempt, pending, door)
         return await self._at_door(attempt, pending, door, secret)
@@ -185,16 +189,24 @@ class Guard:
         finally:
             if held is not None:
                 held.waiters -= 1
-        if not decided:
-            return self._doors.awaiting(attempt, pending, open_door, is_held=held is not None)
+        return await self._after_waiting(attempt, pending, open_door, held, decided=decided)
+
+    async def _after_waiting(
+        self, attempt: Attempt, pending: Pending, door: Channel, held: Held | None, *, decided: bool
+    ) -> Answer:
         if held is not None and held.error is not None:
             raise held.error
         if held is not None and held.result is not None:
             return held.result
-        current = await in_thread(lambda: self._store.pending_of(pending.binding))
+        # Look again: a decision may have come in the last moment.
+        current = await in_thread(lambda: self._store.reached(pending, door))
         if current is None or current.state == "declined":
-            raise was_declined() if current is not None else nobody_decided()
-        return await self._spend(attempt, open_door, None)
+            raise was_declined(current.expires) if current is not None else nobody_decided()
+        if current.state == "waiting":
+            return self._doors.awaiting(attempt, pending, door, is_held=held is not None)
+        if not decided and held is not None:
+            raise in_flight()
+        return await self._spend(attempt, door, None)
 
     async def _ask_during_call(self, attempt: Attempt, pending: Pending, door: Channel) -> Answer:
         reply = await self._reply_or_decision(attempt, pending, door)
@@ -207,7 +219,7 @@ class Guard:
             return await self._spend(attempt, door, None)
         if reply.action == "failed" and (following := self._doors.after(door, attempt.caller)) is not None:
             return await self._at_door(attempt, pending, following)
-        withdraw = partial(self._store.withdraw, attempt.write, by=attempt.caller.person)
+        withdraw = partial(self._store.withdraw, attempt.write, by=attempt.caller.person, channel=door)
         return await self._not_a_yes(attempt, reply, withdraw)
 
     async def _reply_or_decision(self, attempt: Attempt, pending: Pending, door: Channel) -> Reply | None:
@@ -217,7 +229,7 @@ class Guard:
         except BaseException:
             # The client disconnected or cancelled, so this question can no longer be answered.
             reason = "the call ended before the user answered"
-            withdraw = partial(self._store.withdraw, attempt.write, reason, hold=False, keep_joined=True)
+            withdraw = partial(self._store.withdraw, attempt.write, reason, hold=False, channel=door)
             await in_thread(withdraw, shield=True)
             raise
 
@@ -274,25 +286,8 @@ class Guard:
             await in_thread(lambda: self._store.forget(known))
         return recorded(known, attempt.write)
 
-    async def _check_limits(self, attempt: Attempt, channel: Channel) -> None:
-        """Reject a write that the operator does not allow, before anyone is asked."""
-        write, standing = attempt.write, attempt.standing
-        problem = limit_problem(write, self._policy, channel, standing)
-        if problem is not None:
-            await self._refuse(attempt, channel, problem)
-        try:
-            await in_thread(lambda: self._store.check_limit(write, self._policy.per_day, standing))
-        except NotConfirmed as error:
-            await self._refuse(attempt, channel, error)
-
-    async def _refuse(self, attempt: Attempt, channel: Channel, problem: NotConfirmed) -> NoReturn:
-        await in_thread(lambda: self._store.record("blocked", attempt.write, channel, problem.message))
-        raise problem
-
     async def check_same(self, operation: AnyOperation, request: Writable, caller: Caller, standing: Standing) -> None:
         """Raise NotConfirmed unless this is the write that was approved before the upload stopped."""
         write, _ = await build_write(self._service, self._store, operation, request, caller)
         if write.binding != standing.binding:
-            problem = other_upload()
-            await in_thread(lambda: self._store.record("blocked", write, "resumed", problem.message))
-            raise problem
+            await refuse(self._store, write, "resumed", other_upload())

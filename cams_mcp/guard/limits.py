@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.guard.policy import Policy
-from cams_mcp.store import Standing, Write
+from cams_mcp.store import BaseStore, Standing, Write
+from cams_mcp.threads import in_thread
+
+
+async def check_limits(
+    store: BaseStore, policy: Policy, write: Write, channel: Channel, standing: Standing | None
+) -> None:
+    """Reject a write that the operator does not allow, before anyone is asked.
+
+    Raises:
+        NotConfirmed: the operator does not allow it. The audit trail says so.
+    """
+    problem = limit_problem(write, policy, channel, standing)
+    if problem is not None:
+        await refuse(store, write, channel, problem)
+    try:
+        await in_thread(lambda: store.check_limit(write, policy.per_day, standing))
+    except NotConfirmed as error:
+        await refuse(store, write, channel, error)
+
+
+async def refuse(store: BaseStore, write: Write, channel: Channel, problem: NotConfirmed) -> NoReturn:
+    """Record that a write was rejected, and raise why."""
+    await in_thread(lambda: store.record("blocked", write, channel, problem.message))
+    raise problem
 
 
 def limit_problem(write: Write, policy: Policy, channel: Channel, standing: Standing | None) -> NotConfirmed | None:

@@ -52,7 +52,10 @@ def recorded(pending: Pending, write: Write) -> RecordedResult:
 
 
 def in_flight() -> NotNow:
-    return NotNow("Nothing was sent by this call: an identical call is sending this write right now.", retry_after=5)
+    return NotNow(
+        "This write was approved and is being sent right now. Its outcome is not known yet.",
+        hint="Make exactly the same call again in a few seconds to get the outcome: it never sends twice.",
+    )
 
 
 def no_token() -> NotConfirmed:

@@ -54,7 +54,7 @@ async def run_http(
     if isinstance(verifier, JwtVerifier):
         checks["keys"] = verifier.check
     try:
-        async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
+        async with LazyToolbox(partial(open_toolbox, settings, local=False)) as toolbox:
             tools: Tools = toolbox
             if verifier is not None:
                 # Without authentication every caller has the same principal, so per-principal limits make no sense.

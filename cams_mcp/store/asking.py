@@ -22,6 +22,7 @@ from cams_mcp.store.rules import SENT_MEANWHILE, find_earlier
 from cams_mcp.store.step import Step
 
 ASKED_AGAIN = "the question was asked again"
+GAVE_WAY = "it gave way to a newer preview"
 
 
 def ask(step: Step, write: Write, channel: Channel, asking: Asking) -> Pending | NotConfirmed | None:
@@ -30,8 +31,9 @@ def ask(step: Step, write: Write, channel: Channel, asking: Asking) -> Pending |
     if pending is not None and pending.state == "spent":
         return pending
     everything = step.all_pending()
-    if not asking.by_hand and _is_declined(step, everything, write):
-        return was_declined()
+    until = 0.0 if asking.by_hand else _declined_until(step, everything, write)
+    if until:
+        return was_declined(until)
     seen, barred = step.last_write(write.digests), 0.0
     if pending is not None and pending.state == "declined":
         barred, pending = pending.expires, None
@@ -40,19 +42,25 @@ def ask(step: Step, write: Write, channel: Channel, asking: Asking) -> Pending |
     if pending is not None and replaced is None:
         is_approved = pending.state == "approved"
         return pending if is_approved else _with_token(step, replace(pending, joined=True), channel, asking)
-    if _waiting(step, everything, write) >= MOST_WAITING:
+    others = _waiting(step, everything, write)
+    if len(others) >= MOST_WAITING and not (channel == "token" and others[0].channel == "token"):
         return too_many_waiting()
     if pending is None and asking.facts is None:
         return None
+    if len(others) >= MOST_WAITING:
+        # Nobody can decline a preview through the assistant, so the oldest gives way to a new one.
+        step.append("expired", {**others[0].entry, "reason": GAVE_WAY})
+        step.drop_pending(others[0])
     if replaced is not None:
         step.append("expired", replaced.entry)
-    step.append("asked", audit_entry(step.salt, write, channel))
-    return _with_token(step, pending or _new(step, write, channel, asking, seen, barred), channel, asking)
+    pending = pending or _new(step, write, channel, asking, seen, barred)
+    step.append("asked", pending.entry)
+    return _with_token(step, pending, channel, asking)
 
 
-def _is_declined(step: Step, everything: Sequence[Pending], write: Write) -> bool:
+def _declined_until(step: Step, everything: Sequence[Pending], write: Write) -> float:
     same = (each for each in everything if each.is_same(write.principal, write.digests, write.binding))
-    return any(each.is_declined(step.now) for each in same)
+    return max((each.declined_until(step.now) for each in same), default=0.0)
 
 
 def _with_token(step: Step, pending: Pending, channel: Channel, asking: Asking) -> Pending:
@@ -63,20 +71,25 @@ def _with_token(step: Step, pending: Pending, channel: Channel, asking: Asking) 
     return pending
 
 
-def _waiting(step: Step, everything: Sequence[Pending], write: Write) -> int:
-    """How many other writes of the same principal wait."""
-    return sum(
-        each.state == "waiting"
+def _waiting(step: Step, everything: Sequence[Pending], write: Write) -> list[Pending]:
+    """The other writes of the same principal that wait, oldest first. Previews come before all others."""
+    waiting = [
+        each
+        for each in everything
+        if each.state == "waiting"
         and each.is_live(step.now)
         and each.principal == write.principal
         and each.binding != write.binding
-        for each in everything
-    )
+        # A client that never answers its own question must not keep others from being asked.
+        and not (each.keys and all(key.expires <= step.now for key in each.keys))
+    ]
+    return sorted(waiting, key=lambda each: each.channel != "token")
 
 
 def _new(step: Step, write: Write, channel: Channel, asking: Asking, seen: int, barred: float) -> Pending:
+    approval_id = new_id()
     return Pending(
-        id=new_id(),
+        id=approval_id,
         binding=write.binding,
         digests=write.digests,
         operation=write.operation,
@@ -86,9 +99,11 @@ def _new(step: Step, write: Write, channel: Channel, asking: Asking, seen: int, 
         asked=step.now,
         expires=step.now + asking.seconds,
         seen_write=seen,
-        entry=audit_entry(step.salt, write, channel),
+        entry=audit_entry(step.salt, write, channel) | {"approval_id": approval_id},
         channel=channel,
         barred=barred,
+        in_call=asking.in_call,
+        at_card=channel == "card",
     )
 
 

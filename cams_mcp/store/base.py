@@ -13,7 +13,7 @@ writes whose process was killed before it recorded their outcome.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,9 +22,8 @@ from typing import Any, TypeVar
 from cams_mcp.confirmation import Channel
 from cams_mcp.errors import NotConfirmed, StoreError
 from cams_mcp.redaction import scrub
-from cams_mcp.store.asking import ask
 from cams_mcp.store.journal import Journal
-from cams_mcp.store.pending import Asking, Pending
+from cams_mcp.store.pending import Pending
 from cams_mcp.store.records import (
     RESUME_SECONDS,
     Ending,
@@ -34,13 +33,10 @@ from cams_mcp.store.records import (
     held,
     salted,
     shown_id,
-    token_hash,
 )
 from cams_mcp.store.rules import (
     append,
     begin,
-    decide,
-    end,
     enter,
     find_earlier,
     limit_problem,
@@ -48,11 +44,12 @@ from cams_mcp.store.rules import (
     settle,
 )
 from cams_mcp.store.step import Step
+from cams_mcp.store.waiting import WaitingWrites
 
 T = TypeVar("T")
 
 
-class BaseStore(ABC):
+class BaseStore(WaitingWrites):
     """Safe to use from several threads and processes.
 
     Attributes:
@@ -93,56 +90,6 @@ class BaseStore(ABC):
     def digest(self, *parts: Any) -> str:
         """A salted SHA-256 of JSON values, in hexadecimal. Equal values have equal digests within this store only."""
         return salted(self.secret(), json.dumps(parts, sort_keys=True))
-
-    def ask(self, write: Write, channel: Channel, asking: Asking) -> Pending | None:
-        """Join the question about this write, or put a new one, in one step.
-
-        Returns:
-            The write as it waits, or as it was decided: identical calls share one question and one outcome. None if
-            there is nothing to join and `asking` has no facts.
-
-        Raises:
-            NotConfirmed: the write was declined a short while ago, or too many writes are waiting.
-        """
-        self._prepare()
-        return self._or_blocked(lambda step: ask(step, write, channel, asking), write, channel)
-
-    def pending(self) -> list[Pending]:
-        """Every write that waits for a person or was decided, until its approval would have expired, oldest first."""
-        self._prepare()
-        return self._run(lambda step: [each for each in step.all_pending() if each.is_live(step.now)])
-
-    def pending_of(self, binding: str) -> Pending | None:
-        """The write with this digest, if it waits or was decided."""
-        pending = self._run(lambda step: (step.pending_of(binding), step.now))
-        return pending[0] if pending[0] is not None and pending[0].is_live(pending[1]) else None
-
-    def decide(
-        self, approval_id: str, *, approve: bool, channel: Channel, by: str = "", principal: str | None = None
-    ) -> Pending | None:
-        """Approve or decline a waiting write. The first decision counts: a decided write is returned as it is.
-
-        Args:
-            by: who decided, as far as the door knows.
-            principal: whose write it must be; None for anyone's.
-
-        Returns:
-            The write; None if no such write waits.
-        """
-        self._prepare()
-        return self._run(
-            lambda step: decide(step, approval_id, approve=approve, channel=channel, by=by, principal=principal)
-        )
-
-    def forget(self, pending: Pending) -> None:
-        """Drop a write that was refused, so that the same call asks anew."""
-
-        def work(step: Step) -> None:
-            current = step.pending_of(pending.binding)
-            if current is not None and current.write == pending.write and current.outcome == pending.outcome:
-                step.drop_pending(current)
-
-        self._run(work)
 
     def begin(
         self,
@@ -272,28 +219,6 @@ class BaseStore(ABC):
             # A later step retries this. If this process ends first, another one records the outcome as unknown.
             self._unrecorded.append(work)
             raise
-
-    def decline(self, write: Write, token: str, reason: str, *, hold: bool) -> Pending | None:
-        """End the question that a token belongs to: the person declined or can no longer respond.
-
-        Returns the write if it was approved at another door before. `hold`: the person said no, so that nobody is
-        asked again for a while.
-        """
-        return self._run(
-            lambda step: end(step, step.pending_with_key(token_hash(token)), write, scrub(reason), hold=hold)
-        )
-
-    def withdraw(
-        self, write: Write, reason: str, *, hold: bool, by: str = "", keep_joined: bool = False
-    ) -> Pending | None:
-        """The same for a question that was asked during the call.
-
-        Args:
-            by: who was asked, as far as the door knows.
-            keep_joined: leave the question to the identical calls that joined it, if there are any.
-        """
-        how: dict[str, Any] = {"hold": hold, "by": by, "keep_joined": keep_joined}
-        return self._run(lambda step: end(step, step.pending_of(write.binding), write, scrub(reason), **how))
 
     def record(self, event: Event, write: Write, channel: Channel, reason: str | None = None) -> None:
         """Add an entry to the audit trail."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from cams_mcp.deadlines import busy, seconds_until, step_deadline
 from cams_mcp.store.files import FILE_NAME, identity, make_private_file, record_unavailable
+from cams_mcp.store.upgrade import add_columns, end_old_approvals
 
 __all__ = ["FILE_NAME", "Database"]
 
@@ -86,24 +87,16 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 
 
-_ADDED_COLUMNS = {
-    "writes": {
-        "part_digest": "TEXT NOT NULL DEFAULT ''",
-        "owner": "TEXT NOT NULL DEFAULT ''",
-        "entry": "TEXT NOT NULL DEFAULT ''",
-        "ended": "REAL NOT NULL DEFAULT 0",
-    },
-    "uploads": {"approved": "REAL NOT NULL DEFAULT 0", "doubted": "INTEGER NOT NULL DEFAULT 0"},
-}
-"""Columns missing from files created by cams-mcp 0.1.0."""
+_LAST_SEEN = "SELECT *, (SELECT coalesce(max(id), 0) FROM writes) FROM audit ORDER BY id DESC LIMIT 1"
+_STILL_THERE = "SELECT *, ? FROM audit WHERE id = ? AND ? <= (SELECT coalesce(max(id), 0) FROM writes)"
 
 
 class Database:
     """Safe to use from several threads and processes.
 
     Every step verifies that it works on the record that this object knows: the same file, still containing the last
-    audit entry that this object saw. If the record was replaced, its open approvals are deleted, because they may have
-    been used in the previous record.
+    audit entry and the last write that this object saw. If the record was replaced, its waiting writes are deleted,
+    because they may have been sent in the previous record.
 
     Args:
         directory: where the file lives, created with mode 0700 and the file with 0600. None keeps everything in memory.
@@ -193,9 +186,12 @@ class Database:
         return self._directory is None or identity(self._directory) == self._file
 
     def _continues(self, database: sqlite3.Connection) -> bool:
-        """Whether the last audit entry that this object saw is still in place: entries are never changed or deleted."""
+        """Whether the last audit entry that this object saw is in place, and the ledger no shorter: both only grow.
+
+        A write that a person approved at some door is entered into the ledger without an audit entry of its own.
+        """
         last = self._last_entry
-        return last is None or database.execute("SELECT * FROM audit WHERE id = ?", last[:1]).fetchone() == last
+        return last is None or database.execute(_STILL_THERE, (last[-1], last[0], last[-1])).fetchone() == last
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -230,22 +226,15 @@ class Database:
 
 def _prepare(database: sqlite3.Connection) -> bytes:
     """Create missing tables and columns. Returns the salt."""
-    _add_columns(database)
+    add_columns(database)
     for statement in _statements(_SCHEMA):
         database.execute(statement)
+    end_old_approvals(database)
     row = database.execute("SELECT salt FROM secret").fetchone()
     salt: bytes = row[0] if row else secrets.token_bytes(32)
     if row is None:
         database.execute("INSERT INTO secret VALUES (?)", (salt,))
     return salt
-
-
-def _add_columns(database: sqlite3.Connection) -> None:
-    for table, columns in _ADDED_COLUMNS.items():
-        present = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-        for column, kind in columns.items():
-            if present and column not in present:
-                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 def _begin_exclusive(database: sqlite3.Connection, deadline: float) -> None:
@@ -272,7 +261,8 @@ def _retry(statement: str, database: sqlite3.Connection, deadline: float) -> Non
 
 
 def _last_entry(database: sqlite3.Connection) -> tuple[Any, ...] | None:
-    return database.execute("SELECT * FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+    """The last audit entry, and the number of the last write."""
+    return database.execute(_LAST_SEEN).fetchone()
 
 
 def _is_busy(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -60,6 +61,9 @@ class Pending:
         by: who decided, as far as the door knows.
         decided: seconds since 1970, UTC; 0 while it waits.
         keys: what else approves it.
+        in_call: whether only a call can send it, because its list is not held.
+        at_card: whether a card may decide it. A client that can read the card's HTML must not decide a write that waits
+            at a better door.
         joined: whether another identical call has joined it.
         barred: until when nobody else may be asked about a write that a person was asked about again on a terminal,
             after it had been declined; seconds since 1970, UTC.
@@ -86,6 +90,8 @@ class Pending:
     keys: tuple[Key, ...] = ()
     joined: bool = False
     barred: float = 0.0
+    in_call: bool = False
+    at_card: bool = False
     write: int = 0
     outcome: Mapping[str, Any] | None = None
 
@@ -93,9 +99,9 @@ class Pending:
         """Whether its time has come and not run out. A clock that was set back must not extend an approval."""
         return self.asked <= now < self.expires
 
-    def is_declined(self, now: float) -> bool:
-        """Whether a person declined it a short while ago."""
-        return self.state == "declined" or now < self.barred
+    def declined_until(self, now: float) -> float:
+        """Until when nobody is asked again, because a person declined it a short while ago; 0 if nobody did."""
+        return self.expires if self.state == "declined" else self.barred if now < self.barred else 0.0
 
     def is_same(self, principal: str, digests: Sequence[str], binding: str) -> bool:
         """Whether it is this write of a principal, or one of the same contents."""
@@ -139,6 +145,7 @@ class Asking:
         token: a secret that approves the write when it comes back with a call; empty if this door needs none.
         token_seconds: how long it does.
         replaces: the token of an earlier question, which this one replaces.
+        in_call: whether only a call can send it.
         by_hand: whether a person makes the call on a terminal. They may reconsider a write that was declined.
         hold_seconds: how far back an identical list counts as a repetition, which the question then mentions.
         standing: the approval of the upload that this write resumes, if any.
@@ -149,6 +156,7 @@ class Asking:
     token: str = ""
     token_seconds: float = 0.0
     replaces: str | None = None
+    in_call: bool = False
     by_hand: bool = False
     hold_seconds: float = 0.0
     standing: Standing | None = None
@@ -158,18 +166,18 @@ def new_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
 
 
-def was_declined() -> NotConfirmed:
+def was_declined(until: float) -> NotConfirmed:
+    time = dt.datetime.fromtimestamp(until, dt.UTC).strftime("%H:%M UTC")
     return NotConfirmed(
-        "Nothing was sent: a person declined this write. They are not asked again for ten minutes.",
-        hint="Do not try again unless the user asks. A person who changed their mind can make the call on a terminal "
-        "(cams-mcp call or cams-mcp upload), or wait.",
+        f"Nothing was sent: a person declined this write. The server does not ask about this list again before {time}.",
+        hint="Tell the user. Make this call again only if they ask for it, and not earlier.",
     )
 
 
 def too_many_waiting() -> NotConfirmed:
     return NotConfirmed(
         f"Nothing was sent, and the user was not asked: {MOST_WAITING} writes are already waiting for approval.",
-        hint="Ask the user to approve or decline those first: one page shows them all, and so does `cams-mcp approve`. "
+        hint="Ask the user to approve or decline those first: the approval page and `cams-mcp approve` show them all. "
         "Each of them expires ten minutes after it was asked.",
     )
 

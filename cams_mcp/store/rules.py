@@ -64,7 +64,7 @@ def spend(step: Step, write: Write, channel: Channel, token: str | None) -> Pend
     if pending is not None and pending.state == "spent":
         return pending
     if pending is not None and pending.state == "declined":
-        return was_declined()
+        return was_declined(pending.expires)
     if pending is None or pending.state == "waiting":
         found = _with_key(step, write, channel, token_hash(token)) if token is not None else no_approval()
         if isinstance(found, NotConfirmed):
@@ -166,18 +166,23 @@ def end(
     *,
     hold: bool,
     by: str = "",
-    keep_joined: bool = False,
+    channel: Channel | None = None,
 ) -> Pending | None:
-    """End a question without a yes. Returns the write if it was approved at another door before."""
+    """End a question without a yes. Returns the write if it was approved at another door before.
+
+    Only a no ends a question that waits at another door too, or that identical calls have joined.
+    """
     if pending is None or pending.state != "waiting":
         current = step.pending_of(write.binding)
         is_approved = current is not None and current.is_live(step.now) and current.state in ("approved", "spent")
         return current if is_approved else None
-    if keep_joined and pending.joined:
+    channel = channel or pending.channel
+    if not hold and (pending.joined or pending.channel != channel):
         return None
-    entry = {**pending.entry, "client": write.client, "reason": reason} | ({"by": by} if by else {})
+    entry = {**pending.entry, "client": write.client, "channel": channel, "reason": reason}
+    entry |= {"by": by} if by else {}
     if hold:
-        _decline(step, pending, pending.channel, by, entry)
+        _decline(step, pending, channel, by, entry)
         return None
     if pending.barred > step.now:
         step.put_pending(replace(pending.decide("declined", pending.channel, "", step.now), expires=pending.barred))

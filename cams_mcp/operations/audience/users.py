@@ -60,8 +60,8 @@ class AudienceUser(Strict):
 
 
 def person(user: AudienceUser) -> tuple[str, str]:
-    """A user as Meta matches them: e-mail trimmed and in lower case, phone as digits; "" if missing."""
-    return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "")
+    """A user as Meta matches them: e-mail trimmed, in lower case; phone as digits, no leading zeros; "" if missing."""
+    return (user.email or "").strip().lower(), re.sub(r"\D", "", user.phone or "").lstrip("0")
 
 
 def person_hash(email: str, phone: str) -> bytes:
