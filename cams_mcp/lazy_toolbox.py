@@ -58,6 +58,11 @@ class LazyToolbox:
         """See `Toolbox.stop_waiting`."""
         return self._toolbox is not None and self._toolbox.stop_waiting()
 
+    async def finish_sending(self, seconds: float) -> None:
+        """See `Toolbox.finish_sending`."""
+        if self._toolbox is not None:
+            await self._toolbox.finish_sending(seconds)
+
     async def _opened(self) -> Toolbox:
         async with self._lock:
             if self._toolbox is None:

@@ -188,6 +188,8 @@ def running_page(desk: FakeDesk, **options: Any) -> Generator[RunningPage]:
         urls.append(url)
         return True
 
-    page = ApprovalPage(desk, person=PERSON, **{"open_browser": remember, "patience": 0.0} | options)
+    page = ApprovalPage(
+        desk, person=PERSON, command="cams-mcp approve", **{"open_browser": remember, "patience": 0.0} | options
+    )
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(page):
         yield RunningPage(portal, page, urls)

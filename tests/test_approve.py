@@ -41,7 +41,7 @@ def call(program: Program) -> dict[str, Any]:
 
 def approve(home: Path, answer: str, *arguments: str, state: tuple[str, ...] = ()) -> tuple[int, str, str]:
     where = state or ("--state-dir", str(home / "state"))
-    return run_on_terminal(home, "approve", *arguments, *where, until="[y/N]", answer=answer)
+    return run_on_terminal(home, "approve", *arguments, *where, until="]: ", answer=answer)
 
 
 def events(home: Path) -> list[tuple[str, str, str]]:
@@ -61,7 +61,7 @@ def test_a_write_approved_on_a_terminal_is_sent_by_the_server_that_holds_it(
         later = call(program)["structuredContent"]
 
     assert waiting["status"] == "awaiting_approval"
-    assert f"cams-mcp approve --state-dir {tmp_path / 'state'} {waiting['approval_id']}" in waiting["next"]
+    assert f"approve --state-dir {tmp_path / 'state'} {waiting['approval_id']}`" in waiting["next"]
     assert status == 0
     assert "Add 120 people" in shown
     assert "cannot be undone" in shown
@@ -113,14 +113,14 @@ def test_a_server_killed_between_decision_and_sending_leaves_the_sending_to_the_
         waiting = call(program)["structuredContent"]
         program.signal(signal.SIGKILL)
         program.status()
-    _, output, shown = approve(tmp_path, "y\n", waiting["approval_id"])
+    _, output, _ = approve(tmp_path, "y\n", waiting["approval_id"])
     assert not writes_that_arrived(sandbox)
     with server(tmp_path, url) as program:
         program.connect()
         results = [call(program)["structuredContent"] for _ in range(2)]
 
-    assert "Not sent yet" in output
-    assert "make the same call again" in shown
+    assert "Not sent yet." in output
+    assert "ask the assistant to make the same call again before" in output
     assert [result["status"] for result in results] == ["sent", "sent"]
     assert len(writes_that_arrived(sandbox)) == 1
     assert [event for event, _, _ in events(tmp_path)] == ["asked", "approved", "sent"]
@@ -143,12 +143,16 @@ def test_a_pipe_lists_what_waits_and_decides_nothing(tmp_path: Path, sandbox: Sa
 
 def test_nothing_waiting_is_said_and_an_unknown_id_names_what_waits(tmp_path: Path, sandbox: Sandbox, url: str) -> None:
     state = ("--state-dir", str(tmp_path / "state"))
-    empty = run_here(tmp_path, "approve", *state)
+    unused = run_here(tmp_path, "approve", *state)
     with server(tmp_path, url) as program:
         program.connect()
+        program.ask("tools/call", WRITE | {"arguments": WRITE["arguments"] | {"custom_audience_id": "6000019999999"}})
+        empty = run_here(tmp_path, "approve", *state)
         waiting = call(program)["structuredContent"]
         wrong = run_here(tmp_path, "approve", "AAAAAAAA", *state)
 
+    assert unused.returncode == 1
+    assert "No cams-mcp server has used the state directory" in unused.stderr
     assert (empty.returncode, empty.stdout, empty.stderr) == (0, "", "Nothing is waiting.\n")
     assert wrong.returncode == 1
     assert f"Waiting: {waiting['approval_id']}." in wrong.stderr
@@ -184,7 +188,7 @@ def test_a_dismissed_prompt_leaves_the_write_waiting(tmp_path: Path, sandbox: Sa
         _, _, shown = approve(tmp_path, "\x04")
         listed = run_here(tmp_path, "approve", "--state-dir", str(tmp_path / "state"))
 
-    assert "Nothing was decided. It keeps waiting." in shown
+    assert "Nothing was decided. The write is still waiting." in shown
     assert waiting["approval_id"] in listed.stdout
     assert not writes_that_arrived(sandbox)
 
@@ -213,7 +217,7 @@ def test_a_preview_in_two_steps_names_the_command_too(tmp_path: Path, sandbox: S
         with_token = WRITE["arguments"] | {"confirmation_token": preview["confirmation_token"]}
         late = program.ask("tools/call", WRITE | {"arguments": with_token})["result"]
 
-    assert "run in a terminal: cams-mcp approve" in preview["preview"]
+    assert f"approve --state-dir {tmp_path / 'state'} " in preview["preview"]
     assert "and sent. CAMS accepted it." in output
     assert late["structuredContent"]["status"] == "sent"
     assert len(writes_that_arrived(sandbox)) == 1
@@ -285,6 +289,24 @@ def test_the_address_of_the_page_is_in_no_message_log_or_trail(tmp_path: Path, s
     assert "127.0.0.1" not in json.dumps(result)
     files = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
     assert secret.encode() not in files
+
+
+@pytest.mark.parametrize("answer", ["\n", "\x04"], ids=["enter", "ctrl-d"])
+def test_enter_decides_nothing(tmp_path: Path, sandbox: Sandbox, url: str, answer: str) -> None:
+    with server(tmp_path, url) as program:
+        program.connect()
+        call(program)
+        _, _, shown = approve(tmp_path, answer)
+
+    assert "The write is still waiting." in shown
+    assert [event for event, _, _ in events(tmp_path)] == ["asked"]
+
+
+def test_contradicting_stores_are_an_error_and_no_traceback(tmp_path: Path) -> None:
+    done = run_here(tmp_path, "approve", "--state-dir", str(tmp_path), env={"CAMS_MCP_STORE": "redis://localhost:1/0"})
+
+    assert done.returncode == 1
+    assert "--store and --state-dir exclude each other" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -457,7 +457,7 @@ def test_with_nothing_waiting_the_card_says_so_and_asks_no_more(show: Show) -> N
 def test_a_result_that_asks_for_nothing_needs_no_approval(show: Show, result: dict[str, Any]) -> None:
     host = show(Server(WRITE), result)
 
-    waits_for(host, "No approval needed.")
+    waits_for(host, "Nothing to approve for this call.")
     pass_time(host, 10)
 
     assert host.calls == []
@@ -492,7 +492,7 @@ def test_a_cancelled_call_leaves_its_question(show: Show) -> None:
 def test_an_id_that_is_none_is_not_asked_about(show: Show, bad: object) -> None:
     host = show(Server(WRITE), {"structuredContent": {"approval_id": bad}})
 
-    waits_for(host, "No approval needed.")
+    waits_for(host, "Nothing to approve for this call.")
 
     assert host.calls == []
 
@@ -516,12 +516,12 @@ def test_time_runs_out(show: Show) -> None:
     armed(host)
     server.broken = {card.SHOW: {"refused": "asleep"}}
     pass_time(host, 600)
-    waits_for(host, "The time to decide is over.")
+    waits_for(host, "This request expired.")
     expect(host.button("Approve")).to_have_count(0)
     server.broken, server.writes = {}, {}
     host.button("Try again").click()
 
-    pass_until(host, lambda: "The time to decide is over." in host.text and "Expired" not in host.text)
+    pass_until(host, lambda: "This request expired." in host.text and "Expired" not in host.text)
 
 
 def test_a_write_that_the_server_does_not_know_has_expired(show: Show) -> None:

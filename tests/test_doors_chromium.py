@@ -197,20 +197,19 @@ def test_page_and_card_of_one_write_come_to_one_decision(
     page: Page,
     chromium: Browser,  # noqa: F811 - the fixture
 ) -> None:
-    with (
-        chromium.new_page() as second,
-        assistant(tmp_path, url, "auto", "--confirm", "page", env=noting_browser(tmp_path)) as by_page,
-    ):
-        outcome = by_page.start(TOOL, LIST)
-        opened(tmp_path, page)
-        with assistant(tmp_path, url, "auto", "--confirm", "card") as by_card:
-            waiting = by_card.call(TOOL, LIST)
+    env = noting_browser(tmp_path)
+    with chromium.new_page() as second, assistant(tmp_path, url, "auto", "--confirm", "card") as by_card:
+        waiting = by_card.call(TOOL, LIST)
+        with assistant(tmp_path, url, "auto", "--confirm", "page", env=env) as by_page:
+            outcome = by_page.start(TOOL, LIST)
+            opened(tmp_path, page)
+            assert "Add 150 people" in page.inner_text("main")
             host = open_card(second, html=by_card.card(), tool_result=waiting, call_tool=by_card.call)
             host.button("Decline").click()
             host.view.get_by_text("Nothing was sent.").first.wait_for()
-        result = outcome()
-        page.get_by_text("Nothing was sent.").first.wait_for()
+            result = outcome()
+            page.get_by_text("Nothing was sent.").first.wait_for()
 
     assert result["isError"]
     assert not writes_that_arrived(sandbox)
-    assert trail(tmp_path) == [("asked", "page"), ("declined", "card")]
+    assert trail(tmp_path) == [("asked", "card"), ("declined", "card")]

@@ -31,6 +31,7 @@ from support import (
     writes_that_arrived,
     yes,
 )
+from support_approval import AT_ONCE, FakePage
 from support_raw import LEGACY, MODERN, raw_client
 
 from cams_mcp.api.client import CamsClient
@@ -352,6 +353,17 @@ async def test_the_recorded_result_repeats_ids_and_no_address_that_cams_echoed(
     assert "recognisable" not in json.dumps(again)
     assert b"recognisable" not in found
     assert b"202 555" not in found
+
+
+async def test_a_card_decides_nothing_that_waits_at_a_better_door(sandbox: Sandbox) -> None:
+    store = Store(None)
+    async with toolbox_over(sandbox, store=store, policy=AT_ONCE, page=FakePage()) as toolbox:
+        await toolbox.call(WRITE, LIST, Caller())
+    async with toolbox_over(sandbox, store=store, command="cams-mcp approve") as toolbox:
+        await toolbox.call(WRITE, LIST, Caller(cards=True))
+
+    (pending,) = store.pending()
+    assert (pending.channel, pending.at_card, pending.joined) == ("page", False, True)
 
 
 async def test_what_a_write_returns_is_kept_without_addresses_whatever_elements_it_has() -> None:

@@ -547,6 +547,15 @@ def test_the_oldest_preview_gives_way_to_a_new_one_and_to_nothing_else(store: Ba
     assert begun(store, a_write("4", "list 4"), "token", tokens[4])
 
 
+def test_a_question_does_not_give_way_to_a_preview(store: BaseStore) -> None:
+    for number in range(MOST_WAITING):
+        put(store, a_write(f"{number}", f"list {number}"))
+
+    with pytest.raises(NotConfirmed, match="5 writes are already waiting"):
+        asked(store, a_write())
+    assert [pending.state for pending in store.pending()] == ["waiting"] * MOST_WAITING
+
+
 def test_a_question_that_its_client_did_not_answer_in_time_keeps_nobody_from_being_asked(
     store: BaseStore, clock: Clock
 ) -> None:
@@ -664,7 +673,9 @@ def test_only_the_write_that_was_told_is_forgotten(store: BaseStore) -> None:
     assert only(store) == second
 
     store.decide(second.id, approve=True, channel="page")
-    begun(store, a_write(), "approve", None)
+    number = begun(store, a_write(), "approve", None)
+    store.finish(number, a_write(), "page", Ending(outcome="refused", is_reported=False))
+    assert only(store).outcome == told.outcome
     store.forget(told)
     assert only(store).state == "spent"
 

@@ -97,7 +97,7 @@ def card_tools() -> tuple[types.Tool, ...]:
     """The two tools that only the view calls."""
     import mcp_types as types
 
-    proof_of = {"type": "string", "description": "Made by the view. Nothing else can make it."}
+    proof_of = {"type": "string", "description": "Computed by the card."}
     language = {"type": "string", "enum": ["en", "zh"], "description": "The language of the texts."}
     app_only = {"ui": {"visibility": ["app"]}}
     return (
@@ -121,11 +121,11 @@ def card_tools() -> tuple[types.Tool, ...]:
         types.Tool(
             name=DECIDE,
             title="Decide about a waiting write",
-            description="For the approval card only: enters the decision of the person who reads the card.",
+            description="For the approval card only: records the decision of the person who reads it.",
             input_schema={
                 "type": "object",
                 "properties": {
-                    "approval_id": {"type": "string", "description": "The write."},
+                    "approval_id": {"type": "string", "description": "Id of the write."},
                     "decision": {"type": "string", "enum": list(DECISIONS), "description": "What the person decided."},
                     "proof": proof_of,
                     "language": language,

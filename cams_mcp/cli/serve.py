@@ -77,4 +77,4 @@ async def _serve_stdio(settings: Settings) -> None:
     from cams_mcp.server.stdio import serve_stdio
 
     async with LazyToolbox(partial(open_toolbox, settings)) as toolbox:
-        await serve_stdio(create_server(catalog_of(settings), toolbox), toolbox.stop_waiting)
+        await serve_stdio(create_server(catalog_of(settings), toolbox), toolbox)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -29,18 +29,29 @@ logger = logging.getLogger(__name__)
 ANSWER_SECONDS = 0.3
 """How long calls that wait for a person may take to return at a signal."""
 
+SENDING_SECONDS = 5.0
+"""How long writes that were approved and are being sent may take then, so that their outcome is known."""
 
-async def serve_stdio(server: Server[Any], stop_waiting: Callable[[], bool] = lambda: False) -> None:
+
+class Waiting(Protocol):
+    """What waits for a person. `cams_mcp.lazy_toolbox.LazyToolbox` implements it."""
+
+    def stop_waiting(self) -> bool: ...
+
+    async def finish_sending(self, seconds: float) -> None: ...
+
+
+async def serve_stdio(server: Server[Any], waiting: Waiting) -> None:
     """Serve one client. Returns at end of input; exits the process with status 0 on SIGINT or SIGTERM.
 
     Args:
-        stop_waiting: lets calls that wait for a person return; their questions stay open. Returns whether any does.
+        waiting: lets calls that wait for a person return, and writes in flight end, before the process exits.
     """
     quiet_sdk()
     lines = anyio.wrap_file(_take_input())
     async with anyio.create_task_group() as group:
         serving = anyio.CancelScope()
-        group.start_soon(_stop_on_signal, serving, stop_waiting)
+        group.start_soon(_stop_on_signal, serving, waiting)
         with serving:
             # Use only the output side of the SDK's transport: its reader drops invalid messages without a response.
             output = stdio_server(stdin=anyio.wrap_file(io.StringIO()))
@@ -85,11 +96,12 @@ async def _read(
                 await arriving.send(message)
 
 
-async def _stop_on_signal(serving: anyio.CancelScope, stop_waiting: Callable[[], bool]) -> None:
+async def _stop_on_signal(serving: anyio.CancelScope, waiting: Waiting) -> None:
     with _signalled() as signalled:
         await signalled.wait()
-        if stop_waiting():
+        if waiting.stop_waiting():
             await anyio.sleep(ANSWER_SECONDS)
+        await waiting.finish_sending(SENDING_SECONDS)
         # Cancelling ends running calls and closes their connections. The thread that reads standard input cannot be
         # cancelled and would keep the process alive until the client sends or closes, so exit without it.
         serving.cancel()

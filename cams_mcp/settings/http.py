@@ -61,7 +61,7 @@ class HttpSettings:
     legacy_sessions: Literal["auto", "on", "off"] = http(
         "auto",
         "Whether clients that speak 2025-11-25 or earlier get a session, which lives in one process. auto: with one "
-        "worker and the sqlite store. Without a session, writes take two steps.",
+        "worker and the sqlite store. Without a session, such clients get neither questions nor cards.",
     )
     grace: float = http(
         20, "How long running calls may take to finish when the server shuts down, in seconds.", least=0, most=3600

@@ -61,8 +61,9 @@ class Settings:
     confirm: ConfirmMode = guard(
         "auto",
         "Where a person approves writes. auto: the first that is available of the client's own question, a page in the "
-        "browser, a card in the chat, and two steps through the assistant. person: the same without the two steps. "
-        "page, card, token: only that one. off: send without approval.",
+        "browser, a card in the chat, and two steps through the assistant. person: the same without the two steps; if "
+        "nothing else is available, the write waits for `cams-mcp approve`. page, card: only that one, and `cams-mcp "
+        "approve`. token: always two steps. off: send without approval.",
     )
     ask_timeout: float = guard(
         120,
@@ -74,13 +75,14 @@ class Settings:
     approval_wait: float = guard(
         45,
         "How long a call waits for a decision on the approval page before it returns, in seconds. The question stays "
-        "open.",
+        "open. Keep it below the client's timeout of a call.",
         least=0,
         most=600,
     )
     language: Literal["auto", "en", "zh"] = guard(
         "auto",
-        "Language of questions. auto: the browser's or the chat's language, otherwise the system's.",
+        "Language of questions: English, or Simplified Chinese. auto: the browser's or the chat's language, otherwise "
+        "the system's.",
     )
     cards: bool = guard(True, "Show cards in chats that support MCP Apps.")
     hold_hours: float = guard(

@@ -118,6 +118,10 @@ class Toolbox:
         """
         return self._guard.watch.stop()
 
+    async def finish_sending(self, seconds: float) -> None:
+        """Let writes that are being sent after their call has returned end, so that their outcome is known."""
+        await self._guard.held.finish_sending(seconds)
+
 
 def _call_and_page(service: Service) -> Handler:
     async def run(operation: AnyOperation, request: Request, caller: Caller) -> Result:
