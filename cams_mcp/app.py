@@ -189,7 +189,7 @@ async def open_toolbox(
     """The tools and everything they depend on.
 
     Args:
-        group: runs what goes on after a call has returned: writes that wait, and the approval page.
+        group: runs tasks that outlive a call: waiting writes and the approval page.
         local: whether the person who uses the tools may sit at this machine.
     """
     from cams_mcp.approval.desk import Desk

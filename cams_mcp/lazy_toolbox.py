@@ -20,7 +20,7 @@ class LazyToolbox:
     """Opens the real toolbox on the first call, so that starting and listing tools need no network or credentials.
 
     Args:
-        open_toolbox: opens the real one, given the task group of what goes on after a call has returned.
+        open_toolbox: opens the real one, given the task group for tasks that outlive a call.
     """
 
     def __init__(self, open_toolbox: Callable[[TaskGroup], AbstractAsyncContextManager[Toolbox]]) -> None:

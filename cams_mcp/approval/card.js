@@ -353,7 +353,7 @@ const ticking = setInterval(tick, 1000);
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
-  drawn = "";  // whoever comes back to the card reads it anew
+  drawn = "";  // redraw for a person who returns to the card
   draw();
   load();
 });

@@ -14,7 +14,7 @@ def approve_command(state_dir: Path | None, *, is_shared: bool, local: bool) -> 
     Args:
         state_dir: of the server, if it is not the default one.
         is_shared: whether the server uses another store, whose URL may hold a password.
-        local: whether whoever reads it is at this machine. Others need not know its paths.
+        local: whether the reader is at this machine. Others need not know its paths.
     """
     if not local:
         return "cams-mcp approve"

@@ -20,7 +20,7 @@ LONGEST_NAME = 80
 
 
 def local_person() -> str:
-    """The system's user and host, as the audit trail names whoever decides at this machine: "ada@laptop"."""
+    """The system's user and host, as the audit trail records them for a local decision: "ada@laptop"."""
     user = "unknown"
     with suppress(OSError, KeyError, ImportError):  # a container's user may have no name
         user = getpass.getuser()

@@ -33,7 +33,7 @@
     if (element.textContent !== text) element.textContent = text;
   }
 
-  /** Tell a screen reader, also if it is told the same again. */
+  /** Announce a text to a screen reader, even if it repeats the last one. */
   function announce(text) {
     const said = document.createElement("span");
     said.textContent = text;

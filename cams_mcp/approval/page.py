@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cams_mcp.approval.page_server import OpenBrowser, PageServer
 
 LINGER_SECONDS = 30.0
-"""How long the page goes on after the last outcome."""
+"""How long the page stays up after the last outcome."""
 
 STARTING_SECONDS = 15.0
 """How long a browser that was started may take to show the page."""
@@ -44,7 +44,7 @@ class ApprovalPage:
         principal: whose writes it shows.
         open_browser: opens a URL and returns whether a browser was started.
         view: what to show of a write; by default `cams_mcp.approval.view.as_shown`.
-        linger: how long to go on after the last outcome, in seconds.
+        linger: how long to stay up after the last outcome, in seconds.
         patience: how long a browser that was started may take to show the page, in seconds.
         clock: seconds since 1970.
         now: a monotonic clock, in seconds.

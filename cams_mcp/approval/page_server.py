@@ -29,7 +29,7 @@ class PageServer:
     """Serves the page on a port and path of its own. Binds the port when created, and serves in `run`.
 
     Args:
-        linger: how long to go on after the last outcome, in seconds.
+        linger: how long to stay up after the last outcome, in seconds.
         patience: how long a browser that was started may take to show the page.
 
     Raises:

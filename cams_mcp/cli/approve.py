@@ -111,7 +111,7 @@ async def _decide(desk: Desk, write: Pending, language: Language) -> None:
 
 
 async def _outcome(desk: Desk, write: Pending) -> Pending:
-    """The write once a server has sent it, or as it is after a while."""
+    """The write after a server has sent it, or as it is when the wait ends."""
     with anyio.move_on_after(OUTCOME_SECONDS):
         while write.state == "approved" or (write.state == "spent" and write.outcome is None):
             await anyio.sleep(POLL_SECONDS)

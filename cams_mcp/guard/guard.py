@@ -56,7 +56,7 @@ class Guard:
         watch: tells when a waiting write is decided.
         page: shows the approval page; None if a person at this server has no browser.
         command: how to list and decide what waits on a terminal; empty if no other process can see the store.
-        group: runs what goes on after a call has returned; None if nothing may.
+        group: runs tasks that outlive a call; None to run none.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ class Guard:
         if known.outcome is None:
             raise in_flight()
         if known.outcome["outcome"] == "refused" and is_reported():
-            # Whoever calls has it now, so that the same call may ask anew.
+            # The caller now has the outcome, so the same call may ask again.
             await in_thread(lambda: self._store.forget(known))
         return recorded(known, attempt.write)
 

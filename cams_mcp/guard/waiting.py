@@ -156,7 +156,7 @@ class HeldWrites:
             with held.waiting:
                 await self._send_if_approved(binding, held, send)
         except CamsMcpError as error:
-            # The ledger has it, and whoever makes the call again gets it.
+            # The ledger records it, and the next identical call gets it.
             held.error = error
         except Exception:
             logger.exception("failed to send a write that was approved")
