@@ -650,3 +650,13 @@ def test_tools_can_be_listed_without_the_folder_that_a_server_would_need(invoke:
     listed = invoke("tools", "--json", env={"CAMS_MCP_UPLOAD_DIR": str(tmp_path / "missing")}).stdout
 
     assert [tool["name"] for tool in json.loads(listed)] == load_catalog(uploads=True).names
+
+
+def test_a_page_that_cannot_open_over_http_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anyio.run", lambda *arguments: None)
+
+    over_http = run_here(tmp_path, "--sandbox", "--confirm", "page", "--transport", "http")
+    over_stdio = run_here(tmp_path, "--sandbox", "--confirm", "page")
+
+    assert "Over HTTP, no approval page can open. Writes wait for `cams-mcp approve`." in over_http.stderr
+    assert "no approval page" not in over_stdio.stderr

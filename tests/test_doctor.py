@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 from support import serving
 from support_cli import run, run_here
 
-from cams_mcp.cli.checks import check_clients, check_packages, check_python
+from cams_mcp.approval import browser
+from cams_mcp.cli.checks import check_approval, check_clients, check_packages, check_python
 from cams_mcp.cli.doctor import examine
 from cams_mcp.cli.remote_checks import check_clock, mask
 from cams_mcp.sandbox import Fault, Faults, Sandbox, sandbox_app
@@ -74,7 +75,17 @@ def test_nothing_fails_with_the_sandbox(tmp_path: Path) -> None:
 
     assert status == 0
     assert failures(checks) == set()
-    assert set(checks) == {"python", "packages", "credentials", "endpoint", "clock", "read", "state", "clients"}
+    assert set(checks) == {
+        "python",
+        "packages",
+        "credentials",
+        "endpoint",
+        "clock",
+        "read",
+        "state",
+        "approval",
+        "clients",
+    }
     assert all(check["status"] == "ok" for name, check in checks.items() if name != "clients")
 
 
@@ -364,3 +375,35 @@ async def test_upload_folders_are_looked_at(tmp_path: Path) -> None:
         ("ok", f"Files in {folder} can be uploaded.")
     ]
     assert [check.status for check in left_out if check.check == "uploads"] == ["warning"]
+
+
+DESKTOP = {"DISPLAY": ":0"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "platform", "environment", "status", "words"),
+    [
+        (Settings(), "darwin", {}, "ok", "On a page in the browser"),
+        (Settings(confirm="person"), "linux", {"SSH_TTY": "/dev/pts/1"}, "ok", "otherwise with `cams-mcp approve`"),
+        (Settings(), "linux", {"SSH_TTY": "/dev/pts/1"}, "ok", "the server runs in an SSH session"),
+        (Settings(confirm="page"), "linux", {"SSH_TTY": "/dev/pts/1"}, "warning", "may not open"),
+        (Settings(confirm="card"), "linux", DESKTOP, "ok", "On a card"),
+        (Settings(confirm="token"), "linux", DESKTOP, "ok", "In two steps"),
+        (Settings(confirm="off"), "linux", DESKTOP, "warning", "without approval"),
+        (Settings(confirm="off", read_only=True), "linux", DESKTOP, "ok", "No writes"),
+    ],
+)
+def test_it_says_where_a_person_approves(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    platform: str,
+    environment: dict[str, str],
+    status: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr(browser, "_CONTAINER_FILES", ())
+
+    check = check_approval(settings, platform, environment)
+
+    assert check.status == status
+    assert words in check.detail

@@ -16,6 +16,7 @@ from typing import Literal
 
 from cams_mcp import __version__
 from cams_mcp.app import in_memory, state_dir_of, store_of
+from cams_mcp.approval.browser import why_not
 from cams_mcp.cli.clients import CLIENTS, Client
 from cams_mcp.errors import ConfigurationError, StoreError
 from cams_mcp.settings import Settings
@@ -98,6 +99,27 @@ def check_uploads(settings: Settings) -> list[Check]:
     if importlib.util.find_spec("python_calamine") is None:
         return [Check("uploads", "warning", f"{folders}; XLSX support is not installed.", "Install cams-mcp[xlsx].")]
     return [Check("uploads", "ok", f"Files in {folders} can be uploaded.")]
+
+
+def check_approval(settings: Settings, platform: str, environment: Mapping[str, str]) -> Check:
+    """Say where a person approves the writes of a server over stdio with these settings."""
+    fixed = {"token": "In two steps, through the assistant (--confirm token).", "card": "On a card in the chat."}
+    if settings.read_only:
+        return Check("approval", "ok", "No writes (--read-only).")
+    if settings.confirm in fixed:
+        return Check("approval", "ok", fixed[settings.confirm])
+    if settings.confirm == "off":
+        advice = "Use --confirm off in unattended pipelines only."
+        return Check("approval", "warning", "Writes are sent without approval (--confirm off).", advice)
+    why = why_not(environment, platform)
+    if why is None:
+        return Check("approval", "ok", "On a page in the browser, if the client does not ask the question itself.")
+    if settings.confirm == "page":
+        return Check("approval", "warning", f"The approval page may not open: {why}.", "Use `cams-mcp approve`.")
+    otherwise = "with `cams-mcp approve`" if settings.confirm == "person" else "in two steps, through the assistant"
+    return Check(
+        "approval", "ok", f"By the client's question or a card, otherwise {otherwise}. No page can open: {why}."
+    )
 
 
 def check_state(settings: Settings) -> Check:

@@ -12,7 +12,15 @@ from dataclasses import asdict, replace
 import anyio
 import click
 
-from cams_mcp.cli.checks import Check, check_clients, check_packages, check_python, check_state, check_uploads
+from cams_mcp.cli.checks import (
+    Check,
+    check_approval,
+    check_clients,
+    check_packages,
+    check_python,
+    check_state,
+    check_uploads,
+)
 from cams_mcp.cli.options import GroupedCommand, with_settings
 from cams_mcp.cli.remote_checks import PROXY_HINT, check_clock, check_credentials, check_endpoint, check_read
 from cams_mcp.settings import Settings
@@ -52,7 +60,8 @@ async def examine(settings: Settings, platform: str, environment: Mapping[str, s
     else:
         read = await _with_timeout("read", lambda: check_read(settings))
     here = [check_python(sys.version_info[:3]), check_packages()]
-    local = [check_state(settings), *check_uploads(settings), *check_clients(platform, environment)]
+    approval = check_approval(settings, platform, environment)
+    local = [approval, check_state(settings), *check_uploads(settings), *check_clients(platform, environment)]
     return [*here, key, endpoint, clock, read, *local]
 
 

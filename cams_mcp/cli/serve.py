@@ -37,6 +37,8 @@ def command(settings: Settings, transport: str, log_format: LogFormat, **http: A
             announce(warning, log_format)
     if settings.sandbox:
         announce("Using the embedded sandbox: nothing leaves this machine.", log_format)
+    if settings.confirm == "page" and transport == "http" and not settings.read_only:
+        announce("WARNING: Over HTTP, no approval page can open. Writes wait for `cams-mcp approve`.", log_format)
     # All that was imported so far stays: leave it out of every later collection.
     gc.freeze()
     gc.enable()
