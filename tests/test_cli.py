@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -547,7 +548,10 @@ def test_serve_says_loudly_that_nobody_confirms(invoke: Invoke, env: dict[str, s
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_serve_says_that_no_page_can_open_over_http(invoke: Invoke, transport: str) -> None:
+def test_serve_says_that_no_page_can_open_over_http(
+    invoke: Invoke, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cams_mcp.cli.serve.anyio.run", Mock())
     result = invoke("serve", "--sandbox", "--confirm", "page", "--transport", transport)
 
     assert result.exit_code == 0
