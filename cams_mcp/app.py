@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.abc import TaskGroup
 
+from cams_mcp.confirmation import PERSONS
 from cams_mcp.errors import ConfigurationError
 from cams_mcp.settings import OPTIONS, Settings
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from cams_mcp.tools.definitions import Catalog
     from cams_mcp.tools.toolbox import Toolbox
     from cams_mcp.upload.service import OpenFile, Uploads
-
-NO_TOKENS = frozenset({"person", "page", "card"})
-"""The values of --confirm under which no assistant can approve a write, so that tools have no argument for it."""
 
 END_SECONDS = 10.0
 """How long the writes that are being sent may take to end when the server shuts down."""
@@ -120,7 +118,7 @@ def catalog_of(settings: Settings) -> Catalog:
     return load_catalog(
         read_only=settings.read_only,
         uploads=bool(settings.upload_dirs),
-        tokens=settings.confirm not in NO_TOKENS,
+        tokens=settings.confirm not in PERSONS,
         cards=settings.cards and settings.confirm in ("auto", "person", "card"),
     )
 
@@ -211,7 +209,7 @@ async def open_toolbox(
             guard,
             uploads,
             result_tokens=settings.result_tokens,
-            tokens=settings.confirm not in NO_TOKENS,
+            tokens=settings.confirm not in PERSONS,
             cards=None if settings.read_only else Cards(Desk(store, guard.watch.poke), store, command, fixed),
         )
 

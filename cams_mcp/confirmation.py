@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 ConfirmMode = Literal["auto", "person", "page", "card", "token", "off"]
+PERSONS = frozenset({"person", "page", "card"})
+"""The modes in which only a person approves, at a door that no assistant has a part in. There are no tokens."""
+
 Channel = Literal["elicitation", "page", "card", "approve", "terminal", "token", "off", "resumed"]
 """How a write was approved: through the client, on the server's own page, on a card in the chat, with
 `cams-mcp approve`, on the terminal of the command that writes, in two steps, without asking, or earlier.

@@ -20,9 +20,8 @@ from cams_mcp.access import LOCAL, Access
 from cams_mcp.api.client import CamsClient, ClientOptions
 from cams_mcp.api.credentials import CredentialSource, ExplicitKey
 from cams_mcp.api.endpoint import Endpoint
-from cams_mcp.app import NO_TOKENS
 from cams_mcp.approval.desk import Desk
-from cams_mcp.confirmation import ConfirmMode
+from cams_mcp.confirmation import PERSONS, ConfirmMode
 from cams_mcp.guard.doors import PageDoor
 from cams_mcp.guard.guard import Guard
 from cams_mcp.guard.policy import Policy
@@ -136,7 +135,7 @@ async def toolbox_over(
             guard,
             uploads,
             result_tokens=result_tokens,
-            tokens=policy.confirm not in NO_TOKENS,
+            tokens=policy.confirm not in PERSONS,
             cards=Cards(Desk(store, watch.poke), store),
         )
         group.cancel_scope.cancel()
@@ -164,7 +163,7 @@ async def mcp_server(
         catalog = load_catalog(
             read_only=read_only,
             uploads=folder is not None if lists_file_tools is None else lists_file_tools,
-            tokens=policy.confirm not in NO_TOKENS,
+            tokens=policy.confirm not in PERSONS,
             cards=policy.cards and policy.confirm in ("auto", "person", "card"),
         )
         yield create_server(catalog, tools, access)

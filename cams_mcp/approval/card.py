@@ -42,7 +42,7 @@ def card_key(secret: bytes, principal: str) -> str:
 
 
 def proof(key: str, *parts: str) -> str:
-    """What the view sends in place of the key, for ("show", ID or "") or ("decide", ID, DECISION)."""
+    """What the view sends instead of the key, for ("show", ID or "") or ("decide", ID, DECISION)."""
     return hmac.digest(key.encode(), "\n".join(parts).encode("utf-8", "replace"), "sha256").hex()
 
 

@@ -26,7 +26,7 @@ OpenBrowser: TypeAlias = Callable[[str], Awaitable[bool]]
 
 
 class PageServer:
-    """Serves the page on a port and path of its own. Binds the port when created, and serves in `run`.
+    """Serves the page on a random port and path. Binds the port when created, and serves in `run`.
 
     Args:
         linger: how long to stay up after the last outcome, in seconds.

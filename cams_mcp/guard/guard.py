@@ -21,7 +21,7 @@ from functools import partial
 
 from anyio.abc import TaskGroup
 
-from cams_mcp.confirmation import Answered, Awaiting, Caller, Channel, Preview, Question, Reply, why_not
+from cams_mcp.confirmation import PERSONS, Answered, Awaiting, Caller, Channel, Preview, Question, Reply, why_not
 from cams_mcp.errors import NotConfirmed
 from cams_mcp.guard.attempt import Attempt, build_write
 from cams_mcp.guard.delivery import Send, deliver
@@ -36,9 +36,6 @@ from cams_mcp.store import Asking, BaseStore, Pending, Standing
 from cams_mcp.store.pending import was_declined
 from cams_mcp.store.records import no_approval
 from cams_mcp.threads import in_thread
-
-PERSONS = frozenset({"person", "page", "card"})
-"""The values of --confirm under which only a person approves, at a door that no assistant has a part in."""
 
 APPROVAL_SECONDS = 600.0
 """How long a question lives from asking, sending included."""

@@ -137,9 +137,6 @@ class HeldWrites:
         self._held: dict[str, Held] = {}
         self._is_ending = False
 
-    def find(self, binding: str) -> Held | None:
-        return self._held.get(binding)
-
     def hold(self, binding: str, size: int, send: Callable[[Held], Awaitable[Result]]) -> Held | None:
         """Keep a write until it is decided. None if that would exceed what this process may hold."""
         if binding in self._held:

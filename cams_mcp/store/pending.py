@@ -19,7 +19,7 @@ MOST_WAITING = 5
 """How many writes of one principal may wait at a time. A person must be able to look through them."""
 
 DECLINED_SECONDS = 600.0
-"""How long nobody is asked again about a list that a person declined."""
+"""How long the server does not ask again about a list that a person declined."""
 
 MOST_KEYS = 8
 """How many previews or questions of one write stay good at a time: each identical call gets its own."""

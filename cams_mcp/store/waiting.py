@@ -84,8 +84,10 @@ class WaitingWrites(ABC):
     def decline(self, write: Write, token: str, reason: str, *, hold: bool) -> Pending | None:
         """End the question that a token belongs to: the person declined or can no longer respond.
 
-        Returns the write if it was approved at another door before. `hold`: the person said no, so that nobody is
-        asked again for a while.
+        Returns the write if it was approved at another door before.
+
+        Args:
+            hold: whether the person said no, which keeps the server from asking again for a while.
         """
         return self._run(
             lambda step: end(
